@@ -78,10 +78,10 @@ def _row(entry: dict, where: str) -> UnitRow:
 
 
 def load_map(folder: Path | None = None) -> tuple[UnitRow, ...]:
-    """The units of the course in order of their numbers, from `folder` (the repository's root by default).
+    """The units in order of their numbers, from `folder` (by default the repository's root).
 
-    Raises MapError if the file is missing, is no TOML, or a row lacks a field, has an unknown one, or
-    repeats a number or a slug.
+    Raises MapError if the file is missing, is no TOML, or a row lacks a field, has an unknown one,
+    or repeats a number or a slug.
     """
     path = (folder or root()) / FILE_NAME
     try:

@@ -1,8 +1,8 @@
 """What some tests need from the machine, and what happens where it is missing.
 
-`require("chromium")` returns when the thing is there. Where it is not, the test is skipped with a reason,
-or fails with that reason if the name stands in the comma list `$COURSE_REQUIRE` (as in `.ci/run`), so that
-a machine which promises to have everything cannot pass by skipping.
+`require("chromium")` returns when the thing is there. Where it is not, the test is skipped with a
+reason, or fails with that reason if the name stands in the comma list `$COURSE_REQUIRE` (as in
+`.ci/run`), so that a machine which promises to have everything cannot pass by skipping.
 """
 
 import os
@@ -29,7 +29,7 @@ ADVICE = {
 def find(name: str) -> Path | None:
     """The program or folder that `name` stands for, or None where the machine lacks it.
 
-    Raises ValueError for a name that is not in the list, so that a typing error cannot turn into a skip.
+    Raises ValueError for an unknown name, so that a typing error cannot turn into a skip.
     """
     if name not in ADVICE:
         raise ValueError(f"unknown requirement {name!r}: use one of {', '.join(sorted(ADVICE))}")
