@@ -1,0 +1,309 @@
+"""Exercises, their checks and their named mistakes.
+
+A unit's module declares its exercises once:
+
+    unit = Unit("05_graph_networks")
+
+    @unit.exercise(points=2, minutes=8, reference=degrees_reference, hints=["..."])
+    def degrees(answer, case):
+        "Number of neighbours of each node of a dense adjacency [N, N]."
+        adjacency = case.random_graph(case.size(3, 9))
+        case.expect(answer(adjacency), degrees_reference(adjacency))
+
+    @degrees.mistake("You counted outgoing edges.")
+    def outgoing(adjacency): ...
+
+and the lab calls `degrees = check("degrees", degrees)`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from course_lib.exercises import progress
+from course_lib.exercises.case import Answer, Case, Observation
+from course_lib.exercises.compare import Raised, describe, difference
+
+Check = Callable[[Any, Case], None]
+Symptom = Callable[[list[Observation]], bool]
+
+
+@dataclass
+class Exercise:
+    """One exercise: its check, its reference, its points, and the mistakes it knows by name.
+
+    Args:
+        check: draws inputs from a case, calls the answer, records expectations.
+        reference: a correct answer by other means than the lab's; also what the lab goes on with.
+        cases: how many public cases.
+        minutes: what a student needs.
+    """
+
+    name: str
+    unit: str
+    check: Check
+    reference: Any
+    points: float
+    minutes: int
+    hints: Sequence[str] = ()
+    cases: int = 5
+    mistakes: list[tuple[str, Any]] = field(default_factory=list)
+    symptoms: list[tuple[Symptom, str]] = field(default_factory=list)
+    hidden: list[Check] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What the exercise asks for, in a sentence."""
+        return (self.check.__doc__ or "").strip()
+
+    def mistake(self, text: str) -> Callable[[Any], Any]:
+        """Declare a wrong answer by the sentence that the student is told."""
+
+        def declare(wrong: Any) -> Any:
+            self.mistakes.append((text, wrong))
+            return wrong
+
+        return declare
+
+    def symptom(self, predicate: Symptom, text: str) -> None:
+        """Name a mistake by what is observed of one case (for trained or random answers)."""
+        self.symptoms.append((predicate, text))
+
+    def hidden_check(self, check: Check) -> Check:
+        """Add a check that only grading runs."""
+        self.hidden.append(check)
+        return check
+
+    def public_cases(self) -> list[Case]:
+        """Fresh public cases; the same at every call."""
+        seed = zlib.crc32(f"{self.unit}/{self.name}".encode())
+        return [Case(seed + i, index=i) for i in range(self.cases)]
+
+    def run(self, answer: Any, cases: Sequence[Case], check: Check | None = None) -> list[Case]:
+        """Put every case to the answer; the cases then hold the observations. The caller's random state stays."""
+        for case in cases:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(case.seed)
+                (check or self.check)(Answer(answer, case, self.name), case)
+        return list(cases)
+
+    def named_mistake(self, cases: Sequence[Case], check: Check | None = None) -> str | None:
+        """The first declared mistake that gives what was observed on *every* case and is not right on all.
+
+        Args:
+            cases: cases that were run with the student's answer.
+        """
+
+        def again(answer: Any) -> list[Case]:
+            fresh = [Case(c.seed, c.index, c.scale) for c in cases]
+            return self.run(answer, fresh, check)
+
+        right = again(self.reference)
+        for text, wrong in self.mistakes:
+            made = again(wrong)
+            if all(map(_same_observations, cases, made)) and not all(
+                map(_same_observations, made, right)
+            ):
+                return text
+        for predicate, text in self.symptoms:
+            if all(_shows(predicate, case.observations) for case in cases):
+                return text
+        return None
+
+
+def _same_observations(one: Case, other: Case) -> bool:
+    pairs = list(zip(one.observations, other.observations))
+    return len(one.observations) == len(other.observations) and all(
+        difference(a.got, b.got) is None for a, b in pairs
+    )
+
+
+def _shows(predicate: Symptom, observations: list[Observation]) -> bool:
+    try:
+        return bool(predicate(observations))
+    except Exception:
+        return False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: "passed", "failed", "not_attempted" or "error", and the lines that say so."""
+
+    status: str
+    lines: tuple[str, ...]
+
+
+class Substitute:
+    """The library's version of something the student has not solved yet; calls go through, `repr` says whose it is."""
+
+    substituted = True
+
+    def __init__(self, name: str, reference: Any) -> None:
+        self.name, self._reference = name, reference
+        functools.update_wrapper(self, reference, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the library's version."""
+        return self._reference(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<NOT YOURS: the library's {self.name}>"
+
+
+class Unit:
+    """The exercises of one unit, in the lab's order.
+
+    Args:
+        name: number and slug, e.g. "05_graph_networks".
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.exercises: dict[str, Exercise] = {}
+        self.results: dict[str, str] = {}
+
+    def exercise(
+        self, points: float, minutes: int, reference: Any, hints: Sequence[str] = (), cases: int = 5
+    ) -> Callable[[Check], Exercise]:
+        """Declare an exercise; the decorated function is its check and its name."""
+
+        def declare(check: Check) -> Exercise:
+            made = Exercise(
+                check.__name__, self.name, check, reference, points, minutes, tuple(hints), cases
+            )
+            self.exercises[made.name] = made
+            return made
+
+        return declare
+
+    def find(self, name: str) -> Exercise:
+        """The exercise of that name. Raises KeyError listing the names there are."""
+        if name not in self.exercises:
+            raise KeyError(
+                f"no exercise {name!r} in {self.name}; there are: {', '.join(self.exercises)}"
+            )
+        return self.exercises[name]
+
+    def verdict(self, name: str, answer: Any, attempt: int = 1) -> Verdict:
+        """Run the public cases and say what was found, without printing or recording anything."""
+        exercise = self.find(name)
+        if not callable(answer):
+            kind = type(answer).__name__
+            return Verdict(
+                "failed",
+                (f'  give the function itself, check("{name}", {name}); this is a {kind}',),
+            )
+        cases = exercise.run(answer, exercise.public_cases())
+        seen = [o for case in cases for o in case.observations]
+        if any(isinstance(o.got, Raised) and o.got.not_attempted for o in seen):
+            return Verdict("not_attempted", ())
+        for number, case in enumerate(cases, start=1):
+            for observation in case.observations:
+                if (problem := observation.failure()) is not None:
+                    mistake = exercise.named_mistake(cases)
+                    raised = isinstance(observation.got, Raised)
+                    lines = _explain(observation, problem, number, len(cases), mistake)
+                    return Verdict(
+                        "error" if raised else "failed", lines + _hint(exercise, attempt)
+                    )
+        return Verdict("passed", ())
+
+    def check(self, name: str, answer: Any, substitute: bool = True) -> Any:
+        """Tell whether `answer` passes the public checks, and if not, which mistake it is.
+
+        Prints at most twelve lines and records progress. Returns `answer` if it passes; else the library's version,
+        marked as such, so that the rest of the lab can go on (`substitute=False` always returns `answer`).
+
+        Raises:
+            KeyError: the unit has no exercise of that name.
+            AssertionError: only under nbgrader, where an exception is the only way to say "no points".
+        """
+        exercise = self.find(name)
+        attempt = self._attempts(name) + 1
+        verdict = self.verdict(name, answer, attempt)
+        passed = verdict.status == "passed"
+        earned = exercise.points if passed else 0
+        lines = [_headline(exercise, verdict), *verdict.lines]
+        if not passed and substitute:
+            lines.append(f"NOT YOURS: going on with the library's {name}.")
+        message = "\n".join(line[:400] for line in lines)
+        print(message)
+        self.results[name] = verdict.status
+        if not os.environ.get("COURSE_NO_PROGRESS"):
+            progress.record(self.name, name, verdict.status, earned, exercise.points)
+        _report(exercise, verdict.status, earned, message)
+        if not passed and os.environ.get("NBGRADER_EXECUTION"):
+            raise AssertionError(message)
+        return answer if passed or not substitute else Substitute(name, exercise.reference)
+
+    def summary(self) -> None:
+        """Print one line an exercise: points, whether it passed, and whose version the lab went on with."""
+        earned = 0.0
+        for name, exercise in self.exercises.items():
+            status = self.results.get(name, "not checked")
+            mine = status == "passed"
+            earned += exercise.points * mine
+            whose = "yours" if mine else "the library's"
+            print(
+                f"{name:24} {exercise.points * mine:g} of {exercise.points:g}  {status:14} {whose}"
+            )
+        total = sum(e.points for e in self.exercises.values())
+        print(
+            f"{'public checks':24} {earned:g} of {total:g}  (hidden checks and written answers are graded later)"
+        )
+
+    def _attempts(self, name: str) -> int:
+        return int(progress.load().get(self.name, {}).get(name, {}).get("attempts", 0))
+
+
+def _headline(exercise: Exercise, verdict: Verdict) -> str:
+    said = {
+        "passed": f"public checks passed ({exercise.points:g} points)",
+        "failed": "not yet",
+        "error": "your code raised an exception",
+        "not_attempted": "not attempted yet",
+    }[verdict.status]
+    return f"{'✓' if verdict.status == 'passed' else '✗' if verdict.lines else '·'} {exercise.name}: {said}"
+
+
+def _explain(
+    seen: Observation, problem: str, number: int, total: int, mistake: str | None
+) -> tuple[str, ...]:
+    lines = [f"  called    {seen.call}   (case {number} of {total}, {seen.label})"]
+    if seen.expected is not None and not isinstance(seen.got, Raised):
+        lines.append(f"  expected  {describe(seen.expected)}")
+    lines.append(f"  got       {problem}")
+    if isinstance(seen.got, Raised) and seen.got.where:
+        lines.append(f"  where     {seen.got.where}")
+    if mistake:
+        lines.append(f"  mistake   {mistake}")
+    return tuple(lines)
+
+
+def _hint(exercise: Exercise, attempt: int) -> tuple[str, ...]:
+    if not exercise.hints:
+        return ()
+    return (f"  hint      {exercise.hints[min(attempt, len(exercise.hints)) - 1]}",)
+
+
+def _report(exercise: Exercise, status: str, earned: float, message: str) -> None:
+    """Append one JSON line to $COURSE_REPORT, for `course check`."""
+    if path := os.environ.get("COURSE_REPORT"):
+        row = {
+            "unit": exercise.unit,
+            "exercise": exercise.name,
+            "points": exercise.points,
+            "earned": earned,
+            "status": status,
+            "message": message,
+        }
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
