@@ -1,0 +1,114 @@
+"""`course doctor`: what this machine has for the course, and what to do about each lack."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+NEEDED_GIGABYTES = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `level`: "ok"; "note" (something optional is missing); "problem"."""
+
+    what: str
+    level: str
+    found: str
+    advice: str = ""
+
+
+def _python() -> Finding:
+    return Finding("Python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+    except Exception as error:  # a broken install fails in many ways
+        yield Finding("torch", "problem", f"does not import: {error}", "delete .venv and make lab")
+        return
+    yield Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+        yield Finding("device", "ok", f"cuda: {', '.join(sorted(names))}")
+    elif torch.backends.mps.is_available():
+        yield Finding("device", "ok", "mps: Apple's GPU")
+    else:
+        advice = "enough for every lab; a GPU only shortens long experiments"
+        yield Finding("device", "ok", "cpu", advice)
+
+
+def _packages() -> Iterator[Finding]:
+    for name in ("jupyterlab", "ipykernel", "ipywidgets", "matplotlib", "networkx"):
+        try:
+            yield Finding(name, "ok", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding(name, "problem", "not installed", "run `make lab` again")
+
+
+def _data() -> Finding:
+    given = os.environ.get("COURSE_DATA")
+    if not given:
+        advice = (
+            "notebooks use procedural twins, or download once; set COURSE_DATA to the absolute "
+            "path of a folder that has the files"
+        )
+        return Finding("data", "note", "COURSE_DATA is not set", advice)
+    if not Path(given).is_dir():
+        return Finding(
+            "data", "problem", f"{given} is no folder", "correct COURSE_DATA or unset it"
+        )
+    if not Path(given).is_absolute():
+        advice = f"kernels run in other folders: set it to {Path(given).resolve()}"
+        return Finding("data", "problem", f"COURSE_DATA={given} is relative", advice)
+    inside = sorted(entry.name for entry in Path(given).iterdir() if entry.is_dir())
+    return Finding("data", "ok", f"{given}: {', '.join(inside) or 'no data sets'}")
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / 1e9
+    found = f"{free:.1f} GB free at {folder}"
+    if free < NEEDED_GIGABYTES:
+        return Finding(
+            "disk", "problem", found, f"free {NEEDED_GIGABYTES:g} GB: notebooks save here"
+        )
+    return Finding("disk", "ok", found)
+
+
+def _program(what: str, names: tuple[str, ...], use: str, package: str) -> Finding:
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path:
+        return Finding(what, "ok", path)
+    return Finding(what, "note", "not found", f"only for {use}: apt-get install {package}")
+
+
+def _desk(desk: Path) -> Finding:
+    if not desk.exists():
+        return Finding("work/", "ok", "not made yet", "`course lab` makes it")
+    if not desk.is_dir() or not os.access(desk, os.W_OK | os.X_OK):
+        return Finding("work/", "problem", f"{desk} cannot be written", "chmod -R u+w work")
+    return Finding("work/", "ok", str(desk))
+
+
+def examine(folder: Path) -> list[Finding]:
+    """Look at everything the course uses; `folder` is the repository's root. Nothing is changed."""
+    findings = [_python(), *_torch(), *_packages(), _data(), _disk(folder), _desk(folder / "work")]
+    if (folder / "course_lib" / "publish").is_dir():  # the rest concerns instructors only
+        browsers = ("chromium", "chromium-browser", "google-chrome")
+        findings.append(_program("Chromium", browsers, "the browser tests", "chromium"))
+        findings.append(_program("bubblewrap", ("bwrap",), "grading's sandbox", "bubblewrap"))
+        has = importlib.util.find_spec("nbgrader") is not None
+        findings.append(
+            Finding("nbgrader", "ok", metadata.version("nbgrader"))
+            if has
+            else Finding(
+                "nbgrader", "note", "not installed", "only for release: pip install -e '.[grade]'"
+            )
+        )
+    return findings
