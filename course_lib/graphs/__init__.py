@@ -1,0 +1,1 @@
+"""Graph networks: message passing, convolutions, fast sparse products, sampling, smoothing."""
