@@ -24,11 +24,12 @@ class Observation:
     """One thing a check looked at: what was called, what came back, and how to judge it (None = fine)."""
 
     label: str
-    kind: str  # "value", "gradient" or "property"
+    kind: str  # "value", "score", "gradient" or "property"
     call: str
     got: Any
     expected: Any
     judge: Callable[[Any], str | None] = field(repr=False)
+    given: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def failure(self) -> str | None:
         """One line on what is wrong, or None. A call that raised is always wrong."""
@@ -148,10 +149,20 @@ class Case:
             label, "value", got, snapshot(expected), lambda g: difference(g, expected, rtol, atol)
         )
 
-    def expect_that(self, label: str, judge: Callable[[Any], str | None], got: Any) -> None:
-        """A property of `got`: `judge(got)` returns None if it holds, else one line that says what does not.
+    def expect_that(
+        self,
+        label: str,
+        judge: Callable[[Any], str | None],
+        got: Any,
+        kind: str = "property",
+        given: dict[str, Any] | None = None,
+    ) -> None:
+        """`judge(got)` returns None if all is well, else a line that says what is not.
 
-        A property alone earns nothing: a check that uses it has a value case beside it.
+        `kind` is "score" where the judgement stands for the value itself (the accuracy of a trained
+        model on labels held back, the mean and variance of a sampler), else "property": a property
+        alone earns nothing, so a check that uses it has a value or a score beside it. `given` is
+        kept for symptoms.
         """
 
         def safely(value: Any) -> str | None:
@@ -160,7 +171,7 @@ class Case:
             except Exception as error:
                 return f"{describe(value)} cannot be judged ({type(error).__name__}: {error})"[:200]
 
-        self._observe(label, "property", got, None, safely)
+        self._observe(label, kind, got, None, safely, given)
 
     def expect_equivariant(
         self,
@@ -169,17 +180,19 @@ class Case:
         axes: Sequence[tuple[int, ...]] = ((0, 1),),
         out_axes: tuple[int, ...] = (0, 1),
         group: str = "permutation",
+        extra: tuple = (),
     ) -> None:
         """f(g x) = g f(x): relabel the nodes along `axes` of each argument; the output must follow along `out_axes`.
 
-        Decided from forward values alone. Raises ValueError for a group other than "permutation".
+        Decided from forward values alone; `extra` are further arguments that the group leaves alone.
+        Raises ValueError for a group other than "permutation".
         """
         if group != "permutation":
             raise ValueError(f"group must be 'permutation', got {group!r}")
         order = self.permutation(args[0].shape[axes[0][0]])
         moved = [_permute(a, order, ax) for a, ax in zip(args, axes, strict=True)]
-        plain = answer(*args)
-        got = answer(*moved)
+        plain = answer(*args, *extra)
+        got = answer(*moved, *extra)
         call = self.last_call
         pair = (snapshot(plain), snapshot(got))
 
@@ -202,16 +215,20 @@ class Case:
         reference: Callable[..., torch.Tensor],
         *args: torch.Tensor,
         wrt: int = 0,
+        extra: tuple = (),
     ) -> None:
-        """The gradient of <probe, f(args)> with respect to argument `wrt` must equal the reference's."""
+        """The gradient of <probe, f(args)> with respect to argument `wrt` must equal the reference's.
+
+        `extra` are further arguments, given as they are.
+        """
         expected_in = [a.clone() for a in args]
         expected_in[wrt].requires_grad_(True)
-        out = reference(*expected_in)
+        out = reference(*expected_in, *extra)
         probe = self.normal(*out.shape)
         (expected,) = torch.autograd.grad((out * probe).sum(), expected_in[wrt])
 
         leaf = args[wrt].clone().requires_grad_(True)
-        got = answer(*[leaf if i == wrt else a for i, a in enumerate(args)])
+        got = answer(*[leaf if i == wrt else a for i, a in enumerate(args)], *extra)
         call = self.last_call
         if not isinstance(got, Raised):
             try:
@@ -229,10 +246,17 @@ class Case:
             Observation("gradient", "gradient", call, snapshot(got), snapshot(expected), judge)
         )
 
-    def _observe(self, label: str, kind: str, got: Any, expected: Any, judge: Callable) -> None:
-        self.observations.append(
-            Observation(label, kind, self.last_call, snapshot(got), expected, judge)
-        )
+    def _observe(
+        self,
+        label: str,
+        kind: str,
+        got: Any,
+        expected: Any,
+        judge: Callable,
+        given: dict | None = None,
+    ) -> None:
+        seen = Observation(label, kind, self.last_call, snapshot(got), expected, judge, given or {})
+        self.observations.append(seen)
 
 
 def _permute(tensor: torch.Tensor, order: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
@@ -263,4 +287,4 @@ def _raised(error: Exception) -> Raised:
     where = (
         f"line {own[-1].lineno} of {own[-1].name}: {own[-1].line or ''}".rstrip(": ") if own else ""
     )
-    return Raised(type(error).__name__, (str(error).splitlines() or [""])[0][:160], where)
+    return Raised(type(error).__name__, " ".join(str(error).split())[:200], where)

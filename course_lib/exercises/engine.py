@@ -21,116 +21,14 @@ from __future__ import annotations
 import functools
 import json
 import os
-import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from course_lib.exercises import progress
-from course_lib.exercises.case import Answer, Case, Observation
-from course_lib.exercises.compare import Raised, describe, difference
-
-Check = Callable[[Any, Case], None]
-Symptom = Callable[[list[Observation]], bool]
-
-
-@dataclass
-class Exercise:
-    """One exercise: its check, its reference, its points, and the mistakes it knows by name.
-
-    Args:
-        check: draws inputs from a case, calls the answer, records expectations.
-        reference: a correct answer by other means than the lab's; also what the lab goes on with.
-        cases: how many public cases.
-        minutes: what a student needs.
-    """
-
-    name: str
-    unit: str
-    check: Check
-    reference: Any
-    points: float
-    minutes: int
-    hints: Sequence[str] = ()
-    cases: int = 5
-    mistakes: list[tuple[str, Any]] = field(default_factory=list)
-    symptoms: list[tuple[Symptom, str]] = field(default_factory=list)
-    hidden: list[Check] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        """What the exercise asks for, in a sentence."""
-        return (self.check.__doc__ or "").strip()
-
-    def mistake(self, text: str) -> Callable[[Any], Any]:
-        """Declare a wrong answer by the sentence that the student is told."""
-
-        def declare(wrong: Any) -> Any:
-            self.mistakes.append((text, wrong))
-            return wrong
-
-        return declare
-
-    def symptom(self, predicate: Symptom, text: str) -> None:
-        """Name a mistake by what is observed of one case (for trained or random answers)."""
-        self.symptoms.append((predicate, text))
-
-    def hidden_check(self, check: Check) -> Check:
-        """Add a check that only grading runs."""
-        self.hidden.append(check)
-        return check
-
-    def public_cases(self) -> list[Case]:
-        """Fresh public cases; the same at every call."""
-        seed = zlib.crc32(f"{self.unit}/{self.name}".encode())
-        return [Case(seed + i, index=i) for i in range(self.cases)]
-
-    def run(self, answer: Any, cases: Sequence[Case], check: Check | None = None) -> list[Case]:
-        """Put every case to the answer; the cases then hold the observations. The caller's random state stays."""
-        for case in cases:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(case.seed)
-                (check or self.check)(Answer(answer, case, self.name), case)
-        return list(cases)
-
-    def named_mistake(self, cases: Sequence[Case], check: Check | None = None) -> str | None:
-        """The first declared mistake that gives what was observed on *every* case and is not right on all.
-
-        Args:
-            cases: cases that were run with the student's answer.
-        """
-
-        def again(answer: Any) -> list[Case]:
-            fresh = [Case(c.seed, c.index, c.scale) for c in cases]
-            return self.run(answer, fresh, check)
-
-        right = again(self.reference)
-        for text, wrong in self.mistakes:
-            made = again(wrong)
-            if all(map(_same_observations, cases, made)) and not all(
-                map(_same_observations, made, right)
-            ):
-                return text
-        for predicate, text in self.symptoms:
-            if all(_shows(predicate, case.observations) for case in cases):
-                return text
-        return None
-
-
-def _same_observations(one: Case, other: Case) -> bool:
-    pairs = list(zip(one.observations, other.observations))
-    return len(one.observations) == len(other.observations) and all(
-        difference(a.got, b.got) is None for a, b in pairs
-    )
-
-
-def _shows(predicate: Symptom, observations: list[Observation]) -> bool:
-    try:
-        return bool(predicate(observations))
-    except Exception:
-        return False
+from course_lib.exercises.case import Observation
+from course_lib.exercises.compare import Raised, describe
+from course_lib.exercises.exercise import Check, Exercise, Mistake
 
 
 @dataclass(frozen=True)
@@ -275,7 +173,7 @@ def _headline(exercise: Exercise, verdict: Verdict) -> str:
 
 
 def _explain(
-    seen: Observation, problem: str, number: int, total: int, mistake: str | None
+    seen: Observation, problem: str, number: int, total: int, mistake: Mistake | None
 ) -> tuple[str, ...]:
     lines = [f"  called    {seen.call}   (case {number} of {total}, {seen.label})"]
     if seen.expected is not None and not isinstance(seen.got, Raised):
@@ -284,7 +182,7 @@ def _explain(
     if isinstance(seen.got, Raised) and seen.got.where:
         lines.append(f"  where     {seen.got.where}")
     if mistake:
-        lines.append(f"  mistake   {mistake}")
+        lines.append(f"  mistake   {mistake.text}")
     return tuple(lines)
 
 

@@ -1,0 +1,126 @@
+"""An exercise: its check, its reference, its points, and the mistakes it knows by name."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from course_lib.exercises.case import Answer, Case, Observation
+from course_lib.exercises.compare import difference
+
+Check = Callable[[Any, Case], None]
+Symptom = Callable[[list[Observation]], bool]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer and the sentence that the student is told.
+
+    Without a predicate it is recognised by giving exactly what `example` gives; with one, by what is observed of a case
+    (for trained and random answers, whose values differ from one correct answer to the next).
+    """
+
+    text: str
+    example: Any
+    predicate: Symptom | None = None
+
+
+@dataclass
+class Exercise:
+    """One exercise.
+
+    Args:
+        check: draws inputs from a case, calls the answer, records expectations.
+        reference: a correct answer by other means than the lab's; also what the lab goes on with.
+        minutes: what a student needs.
+        cases: how many public cases.
+    """
+
+    name: str
+    unit: str
+    check: Check
+    reference: Any
+    points: float
+    minutes: int
+    hints: Sequence[str] = ()
+    cases: int = 5
+    mistakes: list[Mistake] = field(default_factory=list)
+    hidden: list[Check] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What the exercise asks for, in a sentence."""
+        return (self.check.__doc__ or "").strip()
+
+    def mistake(self, text: str) -> Callable[[Any], Any]:
+        """Declare the decorated wrong answer, named by `text`."""
+        return self._declare(text, None)
+
+    def symptom(self, predicate: Symptom, text: str) -> Callable[[Any], Any]:
+        """Declare the decorated wrong answer, recognised where `predicate(observations)` holds in every case."""
+        return self._declare(text, predicate)
+
+    def _declare(self, text: str, predicate: Symptom | None) -> Callable[[Any], Any]:
+        def declare(example: Any) -> Any:
+            self.mistakes.append(Mistake(text, example, predicate))
+            return example
+
+        return declare
+
+    def hidden_check(self, check: Check) -> Check:
+        """Add a check that only grading runs."""
+        self.hidden.append(check)
+        return check
+
+    def public_cases(self) -> list[Case]:
+        """Fresh public cases; the same at every call."""
+        seed = zlib.crc32(f"{self.unit}/{self.name}".encode())
+        return [Case(seed + i, index=i) for i in range(self.cases)]
+
+    def run(self, answer: Any, cases: Sequence[Case], check: Check | None = None) -> list[Case]:
+        """Put every case to the answer; the cases then hold the observations. The caller's random state stays."""
+        for case in cases:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(case.seed)
+                (check or self.check)(Answer(answer, case, self.name), case)
+        return list(cases)
+
+    def named_mistake(self, cases: Sequence[Case], check: Check | None = None) -> Mistake | None:
+        """The first declared mistake that gives what was observed on *every* case and is not right on all.
+
+        Args:
+            cases: cases that were run with the student's answer.
+        """
+
+        def again(answer: Any) -> list[Case]:
+            return self.run(answer, [Case(c.seed, c.index, c.scale) for c in cases], check)
+
+        exact = [m for m in self.mistakes if m.predicate is None]
+        right = again(self.reference) if exact else []
+        for mistake in self.mistakes:
+            if mistake.predicate is not None:
+                found = all(_shows(mistake.predicate, case.observations) for case in cases)
+            else:
+                made = again(mistake.example)
+                found = all(map(_same, cases, made)) and not all(map(_same, made, right))
+            if found:
+                return mistake
+        return None
+
+
+def _same(one: Case, other: Case) -> bool:
+    pairs = zip(one.observations, other.observations)
+    return len(one.observations) == len(other.observations) and all(
+        difference(a.got, b.got) is None for a, b in pairs
+    )
+
+
+def _shows(predicate: Symptom, observations: list[Observation]) -> bool:
+    try:
+        return bool(predicate(observations))
+    except Exception:
+        return False

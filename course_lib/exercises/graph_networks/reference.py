@@ -1,0 +1,133 @@
+"""The references of unit 05, by other means than the lab's.
+
+The lab writes dense matrices; every reference here goes through the library's edge lists, so the two agree only if both
+are right. An adjacency is dense, float32 [N, N], with entry [i, j] = 1 where a message goes from node j to node i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.graphs.message_passing import aggregate, gcn_norm
+from course_lib.graphs.smoothing import distance_to_limit, smoothing_limit
+from course_lib.graphs.sparse import CSRMatrix
+
+
+def to_edges(adjacency: Tensor) -> Tensor:
+    """The edge_index [2, E] (sources, targets) of a dense adjacency [N, N] whose rows are the targets."""
+    targets, sources = adjacency.nonzero(as_tuple=True)
+    return torch.stack([sources, targets])
+
+
+def propagate(matrix: Tensor, x: Tensor) -> Tensor:
+    """`matrix @ x` for a dense [N, N] matrix, gathered and summed along its non-zero entries."""
+    sources, targets = to_edges(matrix)
+    weight = matrix[targets, sources].unsqueeze(-1)
+    return aggregate(x.index_select(0, sources) * weight, targets, matrix.shape[0])
+
+
+def normalized_adjacency(adjacency: Tensor) -> Tensor:
+    """D^-1/2 (A + I) D^-1/2 by way of the library's edge lists."""
+    nodes = adjacency.shape[0]
+    edge_index, weight = gcn_norm(to_edges(adjacency), num_nodes=nodes)
+    dense = adjacency.new_zeros(nodes, nodes)
+    return dense.index_put((edge_index[1], edge_index[0]), weight.to(dense.dtype), accumulate=True)
+
+
+def gcn_layer(x: Tensor, matrix: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """One graph convolution M X W + b, summed over edges."""
+    return propagate(matrix, x @ weight) + bias
+
+
+class GCNLayer(nn.Module):
+    """Graph convolution with given coefficients: M X W + b."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(in_channels, out_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, x: Tensor, matrix: Tensor) -> Tensor:
+        """x [N, in], matrix [N, N] -> [N, out]."""
+        return gcn_layer(x, matrix, self.weight, self.bias)
+
+
+def neighbor_mean(x: Tensor, edge_index: Tensor) -> Tensor:
+    """Mean over incoming neighbours by the library's `aggregate`."""
+    return aggregate(x.index_select(0, edge_index[0]), edge_index[1], x.shape[0], reduce="mean")
+
+
+def gin_aggregate(h: Tensor, adjacency: Tensor, eps: float) -> Tensor:
+    """(1 + eps) h_v + sum over neighbours, over edges."""
+    return (1 + eps) * h + propagate(adjacency, h)
+
+
+def told_apart(left: Tensor, right: Tensor) -> Tensor:
+    """Whether sum, mean and max of two multisets of rows differ: bool [3]."""
+    return torch.stack(
+        [
+            ~torch.isclose(_reduced(left, r), _reduced(right, r), atol=1e-5).all()
+            for r in ("sum", "mean", "max")
+        ]
+    )
+
+
+def _reduced(rows: Tensor, reduce: str) -> Tensor:
+    everything = torch.zeros(len(rows), dtype=torch.int64)
+    return aggregate(rows, everything, 1, reduce=reduce)[0]
+
+
+def smoothing_distance(h: Tensor, adjacency: Tensor) -> Tensor:
+    """Relative distance of h to the limit of repeated propagation, by the library's `distance_to_limit`."""
+    basis = smoothing_limit(to_edges(adjacency), adjacency.shape[0], norm="sym")
+    return distance_to_limit(h, basis)
+
+
+def node_classifier(
+    x: Tensor, matrix: Tensor, labels: Tensor, train_mask: Tensor, num_classes: int
+) -> Tensor:
+    """Logits [N, C] of a two-layer GCN trained on the masked labels."""
+    targets, sources = matrix.nonzero(as_tuple=True)
+    propagation = CSRMatrix.from_edges(
+        torch.stack([sources, targets]), matrix[targets, sources], len(x)
+    )
+    return fit_two_layers(lambda h: propagation @ h, x, labels, train_mask, num_classes)
+
+
+def feature_classifier(x: Tensor, labels: Tensor, train_mask: Tensor, num_classes: int) -> Tensor:
+    """Logits [N, C] of the same two layers without any edge: the baseline to beat."""
+    return fit_two_layers(lambda h: h, x, labels, train_mask, num_classes)
+
+
+def fit_two_layers(
+    spread: Callable[[Tensor], Tensor],
+    x: Tensor,
+    labels: Tensor,
+    train_mask: Tensor,
+    num_classes: int,
+) -> Tensor:
+    """Train spread(relu(spread(x W1)) W2) with Adam for 100 steps on the labelled nodes; logits [N, C]."""
+    torch.manual_seed(0)
+    first, second = nn.Linear(x.shape[1], 16), nn.Linear(16, num_classes)
+    optimizer = torch.optim.Adam(
+        [*first.parameters(), *second.parameters()], lr=0.02, weight_decay=5e-4
+    )
+
+    def logits() -> Tensor:
+        return spread(second(spread(first(x)).relu()))
+
+    for _ in range(100):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(logits()[train_mask], labels[train_mask]).backward()
+        optimizer.step()
+    return logits().detach()
+
+
+def sampled_sum(h: Tensor, q: Tensor, k: int, draws: int, generator: torch.Generator) -> Tensor:
+    """`draws` unbiased estimates [draws, F] of the column sums of h, from k rows drawn with probabilities q."""
+    drawn = torch.multinomial(q, draws * k, replacement=True, generator=generator).view(draws, k)
+    return (h / q.unsqueeze(1))[drawn].mean(1)
