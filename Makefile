@@ -37,4 +37,4 @@ release: $(VENV)/.test
 	$(COURSE) release $(ARGS)
 
 bench: $(VENV)/.test
-	$(COURSE) bench $(ARGS)
+	$(COURSE) bench notebooks $(ARGS)
