@@ -52,23 +52,29 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "problem", "not installed", "run `make lab` again")
 
 
-def _data() -> Finding:
-    given = os.environ.get("COURSE_DATA")
-    if not given:
-        advice = (
-            "notebooks use procedural twins, or download once; set COURSE_DATA to the absolute "
-            "path of a folder that has the files"
-        )
-        return Finding("data", "note", "COURSE_DATA is not set", advice)
-    if not Path(given).is_dir():
-        return Finding(
-            "data", "problem", f"{given} is no folder", "correct COURSE_DATA or unset it"
-        )
-    if not Path(given).is_absolute():
-        advice = f"kernels run in other folders: set it to {Path(given).resolve()}"
-        return Finding("data", "problem", f"COURSE_DATA={given} is relative", advice)
-    inside = sorted(entry.name for entry in Path(given).iterdir() if entry.is_dir())
-    return Finding("data", "ok", f"{given}: {', '.join(inside) or 'no data sets'}")
+def _data() -> Iterator[Finding]:
+    """Which public files are at hand; those that nobody downloads (no checksum) are not counted."""
+    from course_lib.data import fetch
+
+    try:
+        mirror, cache = fetch.data_folder(), fetch.cache_folder()
+    except ValueError as error:
+        yield Finding("data", "problem", os.environ.get("COURSE_DATA", ""), str(error))
+        return
+    yield Finding("data", "ok", f"COURSE_DATA: {mirror or 'not set'}; cache: {cache}")
+    wanted = [name for name, file in fetch.registry().items() if file.sha256]
+    for top in sorted({name.split("/")[0] for name in wanted}):
+        names = [name for name in wanted if name.startswith(f"{top}/")]
+        here = [n for n in names if any((f / n).is_file() for f in (mirror, cache) if f)]
+        found = f"{len(here)} of {len(names)} files"
+        if len(here) == len(names):
+            yield Finding(f"data: {top}", "ok", found)
+        else:
+            advice = (
+                "fetched when first used; without a network, notebooks use made-up data and say so. "
+                "If you have the files, set COURSE_DATA to the absolute path of their folder"
+            )
+            yield Finding(f"data: {top}", "note", found, advice)
 
 
 def _disk(folder: Path) -> Finding:
@@ -98,7 +104,7 @@ def _desk(desk: Path) -> Finding:
 
 def examine(folder: Path) -> list[Finding]:
     """Look at everything the course uses; `folder` is the repository's root. Nothing is changed."""
-    findings = [_python(), *_torch(), *_packages(), _data(), _disk(folder), _desk(folder / "work")]
+    findings = [_python(), *_torch(), *_packages(), *_data(), _disk(folder), _desk(folder / "work")]
     if (folder / "course_lib" / "publish").is_dir():  # the rest concerns instructors only
         browsers = ("chromium", "chromium-browser", "google-chrome")
         findings.append(_program("Chromium", browsers, "the browser tests", "chromium"))
