@@ -82,7 +82,7 @@ def check(
     console.print(made)
     for line in report.lines:
         if line.message and line.status != "passed":
-            console.print(f"{line.exercise}: {line.status}", f"{line.message}\n", sep="\n")
+            console.print(f"{line.message}\n")
     for note in report.notes:
         console.print(f"note: {note}")
     console.print(checks.HONEST)

@@ -17,6 +17,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from course_lib.course_map import load_map, root  # noqa: E402
+from tests import sample  # noqa: E402
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 _seconds: dict[str, float] = defaultdict(float)
@@ -53,3 +54,9 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{seconds:6.1f} of {budget or '?':>3}   {path}{over}")
     mean = sum(_seconds.values()) / len(_seconds)
     terminalreporter.write_line(f"{mean:6.1f} on average")
+
+
+@pytest.fixture(scope="session")
+def sample_course(tmp_path_factory):
+    """A small course of one unit, built once; read it, copy it, do not change it."""
+    return sample.build(tmp_path_factory.mktemp("sample") / "course")

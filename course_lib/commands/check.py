@@ -93,14 +93,18 @@ def _silent_line(name: str, points: float, notebook: NotebookNode, run: notebook
     ]
     late = [i for i in {*cells, *checks} if i in run.timed_out]
     if late:
-        return Line(name, points, 0, "timed out", run.errors[late[0]])
+        return _said(name, points, "timed out", run.errors[late[0]])
     if run.stopped_at is not None and checks and checks[-1] >= run.stopped_at:
-        return Line(name, points, 0, "not reached", "the run ended before its check")
+        return _said(name, points, "not reached", "the run ended before its check")
     if not checks:
-        text = f'its check cell, check("{name}", {name}), is not in the notebook'
-        return Line(name, points, 0, "missing", text)
+        text = f'its check cell, {name} = check("{name}", {name}), is not in the notebook'
+        return _said(name, points, "missing", text)
     error = next((run.errors[i] for i in sorted({*cells, *checks}) if i in run.errors), "")
-    return Line(name, points, 0, "error", error or "its check cell said nothing")
+    return _said(name, points, "error", error or "its check cell said nothing")
+
+
+def _said(name: str, points: float, status: str, text: str) -> Line:
+    return Line(name, points, 0, status, f"✗ {name}: {text}")
 
 
 def _line(name: str, unit: Unit, entry: dict) -> Line:

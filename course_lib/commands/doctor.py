@@ -63,18 +63,20 @@ def _data() -> Iterator[Finding]:
         return
     yield Finding("data", "ok", f"COURSE_DATA: {mirror or 'not set'}; cache: {cache}")
     wanted = [name for name, file in fetch.registry().items() if file.sha256]
-    for top in sorted({name.split("/")[0] for name in wanted}):
-        names = [name for name in wanted if name.startswith(f"{top}/")]
-        here = [n for n in names if any((f / n).is_file() for f in (mirror, cache) if f)]
-        found = f"{len(here)} of {len(names)} files"
-        if len(here) == len(names):
-            yield Finding(f"data: {top}", "ok", found)
-        else:
-            advice = (
-                "fetched when first used; without a network, notebooks use made-up data and say so. "
-                "If you have the files, set COURSE_DATA to the absolute path of their folder"
-            )
-            yield Finding(f"data: {top}", "note", found, advice)
+    here = [n for n in wanted if any((f / n).is_file() for f in (mirror, cache) if f)]
+    tops = sorted({name.split("/")[0] for name in wanted})
+    counts = [
+        f"{top} {sum(n.startswith(f'{top}/') for n in here)}/"
+        f"{sum(n.startswith(f'{top}/') for n in wanted)}"
+        for top in tops
+    ]
+    advice = (
+        "fetched when first used; without a network, notebooks use made-up data and say so. "
+        "If you have the files, set COURSE_DATA to the absolute path of their folder"
+    )
+    missing = len(here) < len(wanted)
+    level = "note" if missing else "ok"
+    yield Finding("data files", level, ", ".join(counts), advice if missing else "")
 
 
 def _disk(folder: Path) -> Finding:

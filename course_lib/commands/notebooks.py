@@ -3,6 +3,7 @@
 import logging
 import os
 import queue
+import subprocess
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
+from nbclient.util import run_sync
 from nbformat import NotebookNode
 
 TIMED_OUT = "CellTimeoutError"
@@ -63,10 +65,11 @@ def read(path: Path) -> NotebookNode:
 def _answers(client: NotebookClient) -> bool:
     """Whether the kernel answers within REVIVAL_SECONDS, once interrupted."""
     deadline = time.monotonic() + REVIVAL_SECONDS
+    receive = run_sync(client.kc.get_shell_msg)
     wanted = client.kc.kernel_info()
     while (left := deadline - time.monotonic()) > 0:
         try:
-            reply = client.kc.get_shell_msg(timeout=left)
+            reply = receive(timeout=left)
         except queue.Empty:
             return False
         if reply["parent_header"].get("msg_id") == wanted:
@@ -104,7 +107,7 @@ def execute(
         resources={"metadata": {"path": str(folder)}},
     )
     started = time.monotonic()
-    with client.setup_kernel(env=environment):
+    with client.setup_kernel(env=environment, stderr=subprocess.DEVNULL):
         for index, cell in enumerate(notebook.cells):
             try:
                 client.execute_cell(cell, index)
