@@ -200,8 +200,8 @@ class Case:
             before, after = both
             if not isinstance(before, torch.Tensor) or not isinstance(after, torch.Tensor):
                 return f"{describe(before)} is not a tensor"
-            if before.dim() <= max(out_axes, default=-1):
-                return f"{describe(before)} has too few axes"
+            if any(axis >= before.dim() or before.shape[axis] != len(order) for axis in out_axes):
+                return f"{describe(before)} has no axis of {len(order)} nodes where one should be"
             text = difference(after, _permute(before, order, out_axes))
             return text and f"relabelling the nodes must only relabel the output ({text})"
 

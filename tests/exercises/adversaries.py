@@ -59,10 +59,14 @@ def zero_gradient(reference: Any) -> Any:
 
 
 def exact_mean(reference: Any) -> Any:
-    """The mean over the first axis in every row: what a sampler would give that does not sample."""
-    return _wrap(
-        reference, lambda out, args: out.double().mean(0, keepdim=True).expand_as(out).to(out.dtype)
-    )
+    """The mean over the first axis in every row (a sampler that does not sample); of a scalar, one half."""
+
+    def mean(out: torch.Tensor, args: tuple) -> torch.Tensor:
+        if out.dim() == 0:
+            return torch.full_like(out, 0.5)
+        return out.double().mean(0, keepdim=True).expand_as(out).to(out.dtype)
+
+    return _wrap(reference, mean)
 
 
 EVERYWHERE = (constant, cached, echo, exact_mean)

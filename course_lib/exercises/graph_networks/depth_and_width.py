@@ -8,7 +8,7 @@ from torch import Tensor
 from course_lib.exercises.case import Case
 from course_lib.exercises.compare import Raised, describe
 from course_lib.exercises.graph_networks import reference
-from course_lib.exercises.graph_networks.layers import unit
+from course_lib.exercises.graph_networks.experiments import unit
 
 # 7 ----------------------------------------------------------------------------------------------
 
