@@ -1,5 +1,22 @@
 """Datasets: real files when they can be had, procedural twins when they cannot."""
 
+from course_lib.data.array_pickle import MalformedFile, UnsafePickle
+from course_lib.data.citation_graph import citation_graph
+from course_lib.data.fetch import ChecksumError, DataUnavailable, fetch
 from course_lib.data.graph import Graph
+from course_lib.data.karate import karate_club
+from course_lib.data.planetoid import citation_network, load_planetoid, normalize_features
 
-__all__ = ["Graph"]
+__all__ = [
+    "ChecksumError",
+    "DataUnavailable",
+    "Graph",
+    "MalformedFile",
+    "UnsafePickle",
+    "citation_graph",
+    "citation_network",
+    "fetch",
+    "karate_club",
+    "load_planetoid",
+    "normalize_features",
+]
