@@ -21,17 +21,33 @@ FILES = (
 )
 
 
-def course(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run `course ARGUMENTS` with the library of the course in `folder`; output is text."""
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """This process's environment, with the library of the course in `folder` first."""
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": tools, "PYTHONPATH": str(folder), "COLUMNS": "160", **more}
+
+
+def _run(folder: Path, command: list[str], **more: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "course_lib.cli", *arguments],
+        [sys.executable, "-m", *command],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "160", **environment},
+        env=environment(folder, **more),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
+
+
+def course(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess:
+    """Run `course ARGUMENTS` in `folder`, with its library; output is text."""
+    return _run(folder, ["course_lib.cli", *arguments], **more)
+
+
+def nbgrader(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Run `nbgrader ARGUMENTS` in `folder`, with its library; output is text."""
+    return _run(folder, ["nbgrader", *arguments])
 
 
 def build(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +29,16 @@ class Product:
 
 
 def read_master(path: Path) -> NotebookNode:
-    """The master at `path`, as it is: nothing is upgraded or repaired.
+    """The master at `path`, exactly as it is (nbformat.read would repair doubled cell ids).
 
-    Raises NotebookError if it is missing or no notebook.
+    Raises NotebookError if it is missing or no notebook of format 4.
     """
     try:
-        return nbformat.read(path, as_version=nbformat.NO_CONVERT)
+        text = path.read_text(encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nbformat.reads(text, as_version=nbformat.NO_CONVERT)
+        return nbformat.v4.reads(text)
     except Exception as error:  # nbformat lets through whatever its parsers trip over
         raise NotebookError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
