@@ -9,6 +9,12 @@ import nbstripout
 from nbformat import NotebookNode
 
 MEDIAN_LINES, MOST_LINES, WORDS_PER_LINE = 8, 30, 4
+TRANSIENT = [  # what the command nbstripout takes away besides outputs
+    "metadata.signature",
+    "metadata.widgets",
+    *(f"cell.metadata.{key}" for key in ("collapsed", "ExecuteTime", "execution", "scrolled")),
+    *(f"cell.metadata.{key}" for key in ("heading_collapsed", "hidden")),
+]
 SLIDES = {"slide", "subslide", "fragment", "skip", "notes", "-"}
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?[^)]*\)|src=[\"']([^\"']+)[\"']")
 
@@ -37,7 +43,11 @@ def output_faults(notebook: NotebookNode) -> list[str]:
         if cell.cell_type == "code" and (cell.outputs or cell.execution_count is not None)
     ]
     stripped = nbstripout.strip_output(
-        copy.deepcopy(notebook), keep_output=False, keep_count=False, keep_id=True
+        copy.deepcopy(notebook),
+        keep_output=False,
+        keep_count=False,
+        keep_id=True,
+        extra_keys=TRANSIENT,
     )
     if not found and stripped != notebook:
         found.append("nbstripout --keep-id would change its metadata")
