@@ -33,7 +33,7 @@ def course_home(tmp_path_factory, monkeypatch):
 
 def pytest_runtest_logreport(report):
     """Add up the seconds of each notebook's cells, start of the kernel included."""
-    path = report.nodeid.split("::")[0]
+    path = report.nodeid.replace("::ipynb::", ".ipynb::").split("::")[0]  # as nbval writes it
     if path.endswith(".ipynb"):
         _seconds[path] += report.duration
 

@@ -54,15 +54,15 @@ def _packages() -> Iterator[Finding]:
 
 def _data() -> Iterator[Finding]:
     """Which public files are at hand; those that nobody downloads (no checksum) are not counted."""
-    from course_lib.data import fetch
+    from course_lib.data.fetch import cache_folder, data_folder, registry
 
     try:
-        mirror, cache = fetch.data_folder(), fetch.cache_folder()
+        mirror, cache = data_folder(), cache_folder()
     except ValueError as error:
         yield Finding("data", "problem", os.environ.get("COURSE_DATA", ""), str(error))
         return
     yield Finding("data", "ok", f"COURSE_DATA: {mirror or 'not set'}; cache: {cache}")
-    wanted = [name for name, file in fetch.registry().items() if file.sha256]
+    wanted = [name for name, file in registry().items() if file.sha256]
     here = [n for n in wanted if any((f / n).is_file() for f in (mirror, cache) if f)]
     tops = sorted({name.split("/")[0] for name in wanted})
     counts = [

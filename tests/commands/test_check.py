@@ -6,6 +6,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_lib.commands import check, notebooks
+from course_lib.course_map import load_map
 from course_lib.exercises.engine import Unit
 
 
@@ -118,3 +119,19 @@ def test_a_written_question_is_shown_but_not_counted(examine):
     report = examine([*ALL, new_markdown_cell("Why?", metadata={"nbgrader": meta})])
     assert report.lines[-1] == check.Line("essay", 5, None, check.WRITTEN)
     assert report.points == 6
+
+
+def test_a_lecture_holds_no_exercises_and_the_error_names_the_labs(tmp_path):
+    lecture = new_notebook(cells=[new_code_cell("from course_lib.exercises import engine")])
+    [row, *_] = rows = load_map()
+    with pytest.raises(notebooks.NotebookError, match=row.lab.as_posix()):
+        check.unit_of(lecture, tmp_path / f"{row.name}.ipynb", rows)
+
+
+@pytest.mark.parametrize(
+    "form", ["from {} import check, unit", "import {} as u", "from {} import ("]
+)
+def test_the_unit_is_known_by_what_the_notebook_imports(tmp_path, form):
+    [row, *_] = rows = load_map()
+    lab = new_notebook(cells=[new_code_cell(form.format(row.module))])
+    assert check.unit_of(lab, tmp_path / "renamed.ipynb", rows).name == row.name
