@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from course_lib.graphs.layers import GCNConv, SGConv
 from course_lib.graphs.message_passing import gcn_norm
 from course_lib.graphs.sparse import CSRMatrix
+from course_lib.training import History, fit
 
 __all__ = ["GCN", "MLP", "SGC", "accuracy", "fast_inputs", "propagate", "train_node_classifier"]
 
@@ -158,6 +159,9 @@ def propagate(x: Tensor, matrix: CSRMatrix, k: int) -> Tensor:
 def fast_inputs(graph: Any, norm: str = "sym") -> tuple[CSRMatrix, CSRMatrix]:
     """The graph's features and its normalised adjacency, both sparse, built once.
 
+    The features stay as they are; Kipf & Welling divide each row by its sum first
+    (`data.normalize_features`).
+
     Returns:
         x as a CSRMatrix [N, F] and A_hat as a CSRMatrix [N, N]: pass them to a model in place of
         graph.x and graph.edge_index. The result is the same, and Cora trains several times faster.
@@ -174,6 +178,12 @@ def accuracy(logits: Tensor, y: Tensor, mask: Tensor) -> float:
     return (logits.argmax(-1)[mask] == y[mask]).double().mean().item()
 
 
+def _first_layer(model: nn.Module) -> nn.Module:
+    """`model.layers[0]`, or the model's first part that has parameters, or the model."""
+    parts = list(getattr(model, "layers", model.children()))
+    return next((part for part in parts if next(part.parameters(), None) is not None), model)
+
+
 def train_node_classifier(
     model: nn.Module,
     graph: Any,
@@ -185,48 +195,66 @@ def train_node_classifier(
     weight_decay: float = 5e-4,
     seed: int | None = None,
     callback: Callable[[int, nn.Module], None] | None = None,
+    progress: bool = False,
 ) -> dict[str, list[float]]:
     """Fit a classifier to the labelled nodes, all nodes and edges in view (full batch, Adam).
 
     The loss is the cross-entropy over train_mask; L2 decay (weight_decay / 2) ||W||^2 is put on
-    the first layer only, `model.layers[0]`, as in Kipf & Welling (2017).
+    the first layer only, as in Kipf & Welling (2017).
 
     Args:
-        model: called as model(x, edge_index) -> logits [N, C]; its layers are `model.layers`.
+        model: called as model(x, edge_index) -> logits [N, C]. Its first layer is
+            `model.layers[0]`, or its first part with parameters.
         graph: has x, edge_index, y [N], train_mask, val_mask, test_mask [N].
         x, edge_index: what the model is given in place of the graph's, see `fast_inputs`.
         epochs: gradient steps.
         seed: of the dropout masks (torch.manual_seed); the model comes with its own weights.
-        callback: called as callback(epoch, model) after each step, epochs counted from 1.
+        callback: called as callback(epoch, model) after each step, in evaluation mode; epochs
+            are 0, 1, ... as in `fit`.
+        progress: show a bar.
 
     Returns:
-        A history: "loss", and the accuracies "train", "val", "test" in 0..1, one entry an epoch,
-        each measured without dropout after the step.
+        A history: "loss" (with dropout, before the step), and the accuracies "train", "val",
+        "test" in 0..1 (without dropout, after the step), one entry an epoch.
+
+    Raises:
+        ValueError: no node is labelled for training.
     """
     x = graph.x if x is None else x
     edge_index = graph.edge_index if edge_index is None else edge_index
+    train = graph.train_mask.nonzero().view(-1)
+    if train.numel() == 0:
+        raise ValueError("train_mask is empty: mark at least one labelled node for training")
     if seed is not None:
         torch.manual_seed(seed)
-    first = list(model.layers[0].parameters())
-    others = [p for layer in model.layers[1:] for p in layer.parameters()]
+    first = list(_first_layer(model).parameters())
+    decayed = {id(parameter) for parameter in first}
+    others = [p for p in model.parameters() if id(p) not in decayed]
     optimizer = torch.optim.Adam(
         [{"params": first, "weight_decay": weight_decay}, {"params": others}], lr=lr
     )
-    history: dict[str, list[float]] = {"loss": [], "train": [], "val": [], "test": []}
     masks = {"train": graph.train_mask, "val": graph.val_mask, "test": graph.test_mask}
-    for epoch in range(1, epochs + 1):
-        model.train()
-        optimizer.zero_grad()
-        logits = model(x, edge_index)
-        loss = F.cross_entropy(logits[graph.train_mask], graph.y[graph.train_mask])
-        loss.backward()
-        optimizer.step()
+    accuracies: dict[str, list[float]] = {name: [] for name in masks}
+
+    def loss_fn(model: nn.Module, _: Any) -> Tensor:
+        return F.cross_entropy(model(x, edge_index)[train], graph.y[train])
+
+    def on_epoch(epoch: int, _: History) -> None:
         model.eval()
         with torch.no_grad():
             logits = model(x, edge_index)
-        history["loss"].append(loss.item())
         for name, mask in masks.items():
-            history[name].append(accuracy(logits, graph.y, mask))
+            accuracies[name].append(accuracy(logits, graph.y, mask))
         if callback is not None:
             callback(epoch, model)
-    return history
+
+    history = fit(
+        model,
+        loss_fn,
+        [None],
+        epochs=epochs,
+        optimizer=optimizer,
+        on_epoch=on_epoch,
+        progress=progress,
+    )
+    return {"loss": history.train_loss, **accuracies}

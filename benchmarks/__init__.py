@@ -1,0 +1,1 @@
+"""Measured claims: `papers` re-runs published tables, `speed` measures ratios against a peer."""

@@ -1,0 +1,1 @@
+"""Speed as a ratio to a peer, both measured in one run."""
