@@ -17,7 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib.graphs.message_passing import aggregate, check_edge_index, gcn_norm
+from course_lib.graphs.message_passing import (
+    aggregate,
+    check_edge_index,
+    degree,
+    gcn_norm,
+    sum_by_index,
+)
 from course_lib.graphs.sparse import CSRMatrix
 
 __all__ = ["GCNConv", "GINConv", "SAGEConv", "SGConv"]
@@ -57,7 +63,24 @@ def _spread(h: Tensor, edge_index: Tensor | CSRMatrix, weight: Tensor | None = N
         column = weight.unsqueeze(1)
         # In place where autograd does not need the unscaled messages: one [E, F] array less.
         messages = messages * column if weight.requires_grad else messages.mul_(column)
-    return aggregate(messages, edge_index[1], h.size(0))  # [E, F] -> [N, F]
+    return sum_by_index(messages, edge_index[1], h.size(0))  # [E, F] -> [N, F]
+
+
+def _spread_normalized(h: Tensor, edge_index: Tensor, norm: str) -> Tensor:
+    """A_hat h of a graph without edge weights: [N, F] -> [N, F].
+
+    What `_spread` gives with `gcn_norm`'s coefficients. But without weights the scales can be
+    taken out of the sum, D^-1/2 (A + I) (D^-1/2 h), so that N rows are scaled and not E messages.
+    """
+    is_loop = edge_index[0] == edge_index[1]
+    if is_loop.any():  # a loop that is there takes the place of I
+        edge_index = edge_index[:, ~is_loop]
+    total = degree(edge_index[1], h.size(0), h.dtype).unsqueeze(1) + 1
+    if norm == "row":
+        return (_spread(h, edge_index) + h) / total
+    scale = total.rsqrt()
+    scaled = h * scale
+    return (_spread(scaled, edge_index) + scaled) * scale
 
 
 class GCNConv(nn.Module):
@@ -113,22 +136,27 @@ class GCNConv(nn.Module):
     ) -> Tensor:
         """[N, in_channels] -> [N, out_channels]; edge_weight [E] may require a gradient."""
         _check_inputs(x, edge_index, edge_weight)
-        if self.normalize and not isinstance(edge_index, CSRMatrix):
-            edge_index, edge_weight = gcn_norm(
-                edge_index,
-                edge_weight,
-                x.shape[0],
-                self.improved,
-                self.add_self_loops,
-                norm=self.norm,
-                dtype=x.dtype,
-            )
         # A (H W) = (A H) W: average whichever is narrower.
-        if isinstance(x, CSRMatrix) or self.lin.out_features < self.lin.in_features:
-            out = _spread(x @ self.lin.weight.t(), edge_index, edge_weight)
-        else:
-            out = _spread(x, edge_index, edge_weight) @ self.lin.weight.t()
+        linear_first = isinstance(x, CSRMatrix) or self.lin.out_features < self.lin.in_features
+        h = x @ self.lin.weight.t() if linear_first else x
+        out = self._average(h, edge_index, edge_weight)
+        if not linear_first:
+            out = out @ self.lin.weight.t()
         return out if self.bias is None else out + self.bias
+
+    def _average(
+        self, h: Tensor, edge_index: Tensor | CSRMatrix, edge_weight: Tensor | None
+    ) -> Tensor:
+        """A_hat h, in the cheapest form for what is given."""
+        if isinstance(edge_index, CSRMatrix) or not self.normalize:
+            return _spread(h, edge_index, edge_weight)
+        if edge_weight is None and self.add_self_loops and not self.improved:
+            return _spread_normalized(h, edge_index, self.norm)
+        options = {"norm": self.norm, "dtype": h.dtype}
+        edges, coefficient = gcn_norm(
+            edge_index, edge_weight, h.size(0), self.improved, self.add_self_loops, **options
+        )
+        return _spread(h, edges, coefficient)
 
     def extra_repr(self) -> str:
         return f"norm={self.norm!r}"

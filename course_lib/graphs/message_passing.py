@@ -19,6 +19,7 @@ __all__ = [
     "gcn_norm",
     "remove_self_loops",
     "segment_softmax",
+    "sum_by_index",
 ]
 
 
@@ -73,8 +74,11 @@ def _count_nodes(edge_index: Tensor, num_nodes: int | None) -> int:
     return int(edge_index.max()) + 1 if edge_index.numel() else 0
 
 
-def _sum_by_index(values: Tensor, index: Tensor, num_nodes: int) -> Tensor:
-    """[E, ...] -> [N, ...], row v the sum of the rows with index v; the index is trusted."""
+def sum_by_index(values: Tensor, index: Tensor, num_nodes: int) -> Tensor:
+    """[E, ...] -> [N, ...], row v the sum of the rows with index v.
+
+    `aggregate` without its checks, for an index that was checked already.
+    """
     return values.new_zeros(num_nodes, *values.shape[1:]).index_add_(0, index, values)
 
 
@@ -104,11 +108,11 @@ def aggregate(messages: Tensor, index: Tensor, num_nodes: int, reduce: str = "su
         )
     _check_index(index, num_nodes, "index")
     if reduce == "sum":
-        return _sum_by_index(messages, index, num_nodes)
+        return sum_by_index(messages, index, num_nodes)
     per_row = (-1,) + (1,) * (messages.dim() - 1)
     if reduce == "mean":
         count = degree(index, num_nodes, messages.dtype).clamp_(min=1)
-        return _sum_by_index(messages, index, num_nodes) / count.view(per_row)
+        return sum_by_index(messages, index, num_nodes) / count.view(per_row)
     if reduce in ("max", "min"):
         out = messages.new_zeros(num_nodes, *messages.shape[1:])
         return out.scatter_reduce(
@@ -134,7 +138,7 @@ def segment_softmax(scores: Tensor, index: Tensor, num_nodes: int) -> Tensor:
     largest = aggregate(scores.detach(), index, num_nodes, "max")
     largest = largest.masked_fill(largest.isneginf(), 0.0)
     weights = (scores - largest.index_select(0, index)).exp()
-    total = _sum_by_index(weights, index, num_nodes)
+    total = sum_by_index(weights, index, num_nodes)
     total = total.masked_fill(total == 0, 1.0)
     return weights / total.index_select(0, index)
 
@@ -149,7 +153,7 @@ def degree(index: Tensor, num_nodes: int | None = None, dtype: torch.dtype | Non
         num_nodes = int(index.max()) + 1 if index.numel() else 0
     _check_index(index, num_nodes, "index")
     ones = torch.ones(index.numel(), dtype=dtype, device=index.device)
-    return _sum_by_index(ones, index, num_nodes)
+    return sum_by_index(ones, index, num_nodes)
 
 
 def remove_self_loops(
@@ -268,7 +272,7 @@ def gcn_norm(
             edge_index, edge_weight, 2.0 if improved else 1.0, num_nodes
         )
     source, target = edge_index
-    total = _sum_by_index(edge_weight, target, num_nodes)
+    total = sum_by_index(edge_weight, target, num_nodes)
     # A node without incoming weight has no inverse: it gets 0. Inverting 1 in its place keeps
     # infinities out of the gradient too.
     positive = total > 0

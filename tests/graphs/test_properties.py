@@ -23,7 +23,7 @@ LAYERS = {
     "sage max": lambda: SAGEConv(3, 2, "max"),
     "deep residual gcn": lambda: GCN(3, 4, 2, num_layers=4, residual=True).eval(),
 }
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=25, deadline=None)
 
 
 def _layer(name: str) -> nn.Module:
