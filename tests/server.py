@@ -15,6 +15,10 @@ from pathlib import Path
 from tests import sample
 
 TOKEN = "a-token-for-tests"
+SETTINGS = {  # nothing is asked for from outside, and cells out of sight are rendered too
+    "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
+    "notebook-extension/tracker": '{"windowingMode": "none"}',
+}
 PATIENCE = 90.0  # seconds until a server must answer
 
 
@@ -57,6 +61,10 @@ def serving(
     """
     port = free_port()
     home = log.parent / "jupyter"
+    for name, text in SETTINGS.items():
+        path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     environment = sample.environment(
         folder,
         JUPYTER_TOKEN=TOKEN,
@@ -67,6 +75,7 @@ def serving(
         JUPYTERLAB_WORKSPACES_DIR=str(home / "workspaces"),
         **more,
     )
+    environment.pop("MPLBACKEND", None)  # figures are drawn into the notebook, as for a student
     arguments = (*arguments, "--no-browser", "--port", str(port))
     command = [sys.executable, "-m", "course_lib.cli", "lab", *arguments]
     if start:
