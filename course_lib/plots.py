@@ -19,7 +19,6 @@ import torch
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -123,6 +122,7 @@ def draw_graph(
     """
     place, edges = _array(positions), _array(edge_index)
     if arrows:
+        gap = node_size**0.5 / 2 + 1  # from a node's centre to its rim, in points
         for source, target in edges.T:
             bend = (
                 "arc3,rad=0.12" if ((edges[0] == target) & (edges[1] == source)).any() else "arc3"
@@ -130,8 +130,8 @@ def draw_graph(
             style = {
                 "arrowstyle": "-|>",
                 "color": GREY,
-                "shrinkA": 11,
-                "shrinkB": 11,
+                "shrinkA": gap,
+                "shrinkB": gap,
                 "connectionstyle": bend,
             }
             ax.annotate("", place[target], place[source], arrowprops=style, zorder=1)
@@ -172,9 +172,10 @@ def draw_matrix(
     numbers: bool = True,
     rows: str = "to node",
     cols: str = "from node",
+    names: Sequence[str] | None = None,
     limits: tuple[float, float] | None = None,
 ) -> None:
-    """A matrix as a picture: row 0 on top, entries written in if `numbers`."""
+    """A matrix as a picture: row 0 on top, entries written in if `numbers`, `names` at rows and columns."""
     values = _array(matrix)
     low, high = limits or (0.0, float(max(values.max(), 1e-9)))
     ax.imshow(
@@ -191,9 +192,10 @@ def draw_matrix(
             ax.text(
                 j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black"
             )
-        ax.set_xticks(range(values.shape[1]))
-        ax.set_yticks(range(values.shape[0]))
-    ax.set(title=title, xlabel=cols, ylabel=rows)
+        ax.set_xticks(range(values.shape[1]), names)
+        ax.set_yticks(range(values.shape[0]), names)
+    ax.set(xlabel=cols, ylabel=rows)
+    ax.set_title(title, fontsize=10)
     ax.spines[:].set_visible(True)
 
 
@@ -203,43 +205,29 @@ def draw_curves(
     curves: dict[str, Any],
     xlabel: str,
     ylabel: str,
+    ylim: tuple[float, float] | None = None,
     marker: str = "o",
-    spread: dict | None = None,
 ) -> None:
     """Named curves over a shared x, each labelled at its right end rather than in a legend box.
 
-    `spread`: optional half-widths of a band, by the same names.
+    Set logarithmic scales before the call, and limits by `ylim`: labels are placed by them.
     """
-    x = _array(x)
-    ends = []
-    for i, (name, y) in enumerate(curves.items()):
-        y = _array(y)
-        ax.plot(x, y, marker=marker, markersize=4, color=PALETTE[i % 7])
-        if spread and name in spread:
-            half = _array(spread[name])
-            ax.fill_between(x, y - half, y + half, color=PALETTE[i % 7], alpha=0.18, linewidth=0)
-        ends.append((float(y[-1]), name, PALETTE[i % 7]))
-    low, high = ax.get_ylim()
-    last = -np.inf
-    log = ax.get_yscale() == "log"
-    for value, name, colour in sorted(ends):
-        share = (np.log(value / low) / np.log(high / low)) if log else (value - low) / (high - low)
-        last = max(share, last + 0.075)
-        ax.annotate(
-            name,
-            (1.02, last),
-            xycoords="axes fraction",
-            color=colour,
-            va="center",
-            fontsize=9,
-            annotation_clip=False,
-        )
+    for i, y in enumerate(curves.values()):
+        ax.plot(_array(x), _array(y), marker=marker, markersize=4, color=PALETTE[i % 7])
     ax.set(xlabel=xlabel, ylabel=ylabel)
-
-
-def class_colors(num_classes: int) -> ListedColormap:
-    """The first `num_classes` palette colours as a colour map."""
-    return ListedColormap(PALETTE[:num_classes])
+    if ylim is not None:
+        ax.set_ylim(ylim)
+    ax.get_ylim()  # settles the automatic limits
+    to_share = ax.transScale + ax.transLimits
+    ends = [
+        (to_share.transform((1.0, float(_array(y)[-1])))[1], i)
+        for i, y in enumerate(curves.values())
+    ]
+    names, lowest = list(curves), -np.inf
+    for share, i in sorted(ends):
+        lowest = max(share, lowest + 0.08)
+        place = {"xycoords": "axes fraction", "va": "center", "annotation_clip": False}
+        ax.annotate(names[i], (1.02, lowest), color=PALETTE[i % 7], fontsize=9, **place)
 
 
 def spring_layout(edge_index: Tensor, num_nodes: int, seed: int = 0) -> np.ndarray:

@@ -33,7 +33,9 @@ def no_edges_and_double_edges(answer, case: Case) -> None:
     """A list without edges, a self-loop, and an edge that stands three times."""
     nodes = case.size(3, 7)
     x = case.normal(nodes, 2)
-    case.expect(answer(x, torch.zeros(2, 0, dtype=torch.int64)), torch.zeros(nodes, 2), label="no edges")
+    case.expect(
+        answer(x, torch.zeros(2, 0, dtype=torch.int64)), torch.zeros(nodes, 2), label="no edges"
+    )
     repeated = torch.tensor([[0, 0, 0, 1, 2], [1, 1, 1, 2, 2]])
     case.expect(answer(x, repeated), reference.neighbor_mean(x, repeated), label="repeated edges")
     row = torch.stack([torch.arange(1, nodes), torch.zeros(nodes - 1, dtype=torch.int64)])
@@ -46,7 +48,11 @@ def eps_zero_and_no_edges(answer, case: Case) -> None:
     nodes = case.size(2, 6)
     h, adjacency = case.normal(nodes, 3), case.random_graph(nodes, directed=True)
     for eps in (0.0, -0.5, 2.0):
-        case.expect(answer(h, adjacency, eps), reference.gin_aggregate(h, adjacency, eps), label=f"eps {eps}")
+        case.expect(
+            answer(h, adjacency, eps),
+            reference.gin_aggregate(h, adjacency, eps),
+            label=f"eps {eps}",
+        )
     case.expect(answer(h, torch.zeros(nodes, nodes), 0.5), 1.5 * h, label="no edges")
 
 
@@ -54,12 +60,20 @@ def eps_zero_and_no_edges(answer, case: Case) -> None:
 def single_rows(answer, case: Case) -> None:
     """Multisets of one element, and sums that differ only by rounding."""
     row = case.normal(1, 3)
-    case.expect(answer(row, row.repeat(3, 1)), torch.tensor([True, False, False]), label="one row, three times")
+    case.expect(
+        answer(row, row.repeat(3, 1)),
+        torch.tensor([True, False, False]),
+        label="one row, three times",
+    )
     many = case.normal(40, 3) * 100
     shuffled = many[case.permutation(40)]
-    case.expect(answer(many, shuffled), torch.tensor([False, False, False]), label="forty rows, shuffled")
+    case.expect(
+        answer(many, shuffled), torch.tensor([False, False, False]), label="forty rows, shuffled"
+    )
     one_column = row + torch.tensor([[0.0, 0.0, 1.0]])
-    case.expect(answer(row, one_column), torch.tensor([True, True, True]), label="one entry differs")
+    case.expect(
+        answer(row, one_column), torch.tensor([True, True, True]), label="one entry differs"
+    )
 
 
 @unit.find("smoothing_distance").hidden_check
@@ -71,6 +85,12 @@ def at_the_limit_and_across_it(answer, case: Case) -> None:
     u = u / u.norm()
     h = case.normal(len(u), 2)
     across = h - torch.outer(u, u @ h)
-    case.expect(answer(torch.outer(u, torch.tensor([2.0, -3.0])), adjacency), torch.tensor(0.0), label="at the limit")
+    case.expect(
+        answer(torch.outer(u, torch.tensor([2.0, -3.0])), adjacency),
+        torch.tensor(0.0),
+        label="at the limit",
+    )
     case.expect(answer(across, adjacency), torch.tensor(1.0), label="across")
-    case.expect(answer(50 * h, adjacency), reference.smoothing_distance(h, adjacency), label="scaled")
+    case.expect(
+        answer(50 * h, adjacency), reference.smoothing_distance(h, adjacency), label="scaled"
+    )
