@@ -1,0 +1,93 @@
+"""Cases: seeded, small first, and honest about what they observe."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from course_lib.exercises.case import Answer, Case
+from course_lib.exercises.compare import Raised
+
+
+def failures(case):
+    return [text for o in case.observations if (text := o.failure()) is not None]
+
+
+def test_the_same_seed_draws_the_same_inputs():
+    one, two, other = Case(3, 2), Case(3, 2), Case(4, 2)
+    draws = [
+        (c.size(1, 9), c.flag(), c.normal(3).tolist(), c.random_graph(5).tolist())
+        for c in (one, two, other)
+    ]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_case_zero_is_smallest_case_one_has_every_flag_and_scale_grows():
+    assert Case(1, 0).size(3, 9) == 3 and not Case(1, 0).flag() and Case(1, 1).flag()
+    assert max(Case(s, 2, scale=4).size(3, 9) for s in range(60)) > 9
+
+
+@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("nodes", [1, 2, 3, 8])
+def test_random_graphs_are_what_they_say(nodes, isolated, directed):
+    for seed in range(8):
+        adjacency = Case(seed).random_graph(nodes, isolated, directed)
+        assert adjacency.diagonal().sum() == 0 and set(adjacency.unique().tolist()) <= {0.0, 1.0}
+        assert directed or torch.equal(adjacency, adjacency.T)
+        if nodes > 2:
+            degrees = adjacency.sum(1) + adjacency.sum(0)
+            assert bool((degrees[:-1] > 0).all()) and (degrees[-1] == 0) == isolated
+
+
+def test_equivariance_is_seen_and_missed():
+    case = Case(1)
+    adjacency = case.random_graph(5)
+    case.expect_equivariant(Answer(lambda a: a @ a, case, "f"), adjacency)
+    assert failures(case) == []
+    case.expect_equivariant(Answer(lambda a: a * torch.arange(5.0), case, "g"), adjacency)
+    assert "relabelling" in failures(case)[0]
+    case.expect_equivariant(Answer(lambda a: a[:2], case, "h"), adjacency)
+    assert "5 nodes" in failures(case)[1]
+    with pytest.raises(ValueError, match="permutation"):
+        case.expect_equivariant(Answer(lambda a: a, case, "f"), adjacency, group="shift")
+
+
+def test_gradients_are_compared_with_the_references():
+    case = Case(1)
+    x = case.normal(3)
+    for answer in (lambda v: v**2, lambda v: v * v.detach() * 1.0, lambda v: (v**2).detach()):
+        case.expect_gradient(Answer(answer, case, "f"), lambda v: v**2, x)
+    assert case.observations[0].failure() is None
+    assert "gradient for argument 0 differs" in case.observations[1].failure()
+    assert "no gradient reaches" in case.observations[2].failure()
+
+
+def test_a_judge_that_cannot_cope_is_a_failure_not_a_crash():
+    case = Case(1)
+    case.expect_that("shape", lambda got: None if got.shape == (2,) else "no", "a string")
+    assert "cannot be judged" in failures(case)[0]
+
+
+def test_what_was_observed_does_not_change_afterwards():
+    case = Case(1)
+    value = torch.zeros(2)
+    case.expect(value, torch.zeros(2))
+    value += 1
+    assert failures(case) == []
+
+
+def test_exceptions_in_constructor_and_method_are_caught():
+    class Broken:
+        def __init__(self):
+            raise ValueError("no")
+
+    class Half:
+        def step(self):
+            raise KeyError("x")
+
+    case = Case(1)
+    assert isinstance(Answer(Broken, case, "Broken")().anything(3), Raised)
+    raised = Answer(Half, case, "Half")().step()
+    assert raised.kind == "KeyError"
+    assert Answer(Half, case, "Half")().missing.kind == "AttributeError"
