@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import pickletools
 import re
 from collections import defaultdict
 from io import BytesIO
@@ -124,6 +125,7 @@ def read_array_pickle(path: Path) -> Any:
     """
     content = path.read_bytes()
     try:
+        _check_memo(content)
         return _plain(_ArrayUnpickler(BytesIO(content), encoding="latin1").load())
     except UnsafePickle as error:
         raise UnsafePickle(
@@ -134,6 +136,13 @@ def read_array_pickle(path: Path) -> Any:
         raise MalformedFile(
             f"{path} ({len(content):,} bytes) is truncated or damaged: {reason}. Fetch it again"
         ) from error
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse place numbers beyond the file's length: a list of that many would fill the memory."""
+    for opcode, place, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and place > len(content):
+            raise MalformedFile(f"it numbers an object {place}")
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,9 @@ from torch.nn.functional import conv2d
 from course_lib.data.grid import grid_graph
 
 
-@pytest.mark.parametrize(("height", "width", "reach"), [(5, 5, 1), (1, 1, 1), (2, 7, 1), (6, 4, 2), (3, 3, 0)])
+@pytest.mark.parametrize(
+    ("height", "width", "reach"), [(5, 5, 1), (1, 1, 1), (2, 7, 1), (6, 4, 2), (3, 3, 0)]
+)
 def test_messages_along_the_grid_are_a_convolution(height, width, reach):
     image = torch.randn(height, width, dtype=torch.float64)
     kernel = torch.randn(2 * reach + 1, 2 * reach + 1, dtype=torch.float64)
