@@ -59,6 +59,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "modified": None if changed is None else [line[3:] for line in changed.splitlines()],
         "versions": _versions(),
+        "kind": device.type,
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
         "threads": torch.get_num_threads(),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -80,10 +81,13 @@ def print_table(
         console.print(note, highlight=False)
 
 
-def write_json(name: str, size: str, device: torch.device, content: dict[str, Any]) -> Path:
-    """Write benchmarks/results/NAME-SIZE-DEVICE.json: the environment, then `content`."""
+def write_json(name: str, size: str, started: dict[str, Any], content: dict[str, Any]) -> Path:
+    """Write benchmarks/results/NAME-SIZE-DEVICE.json: the environment, then `content`.
+
+    `started` is what `environment` gave at the start of the run: the code that was loaded.
+    """
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{size}-{device.type}.json"
-    record = {"benchmark": name, "size": size, **environment(device), **content}
+    path = RESULTS / f"{name}-{size}-{started['kind']}.json"
+    record = {"benchmark": name, "size": size, **started, **content}
     path.write_text(json.dumps(record, indent=1) + "\n")
     return path
