@@ -79,7 +79,7 @@ def test_arrows_run_from_source_to_target():
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_curve_labels_stand_at_the_ends_and_do_not_collide(scale):
-    fig, ax = plots.new_figure("t")
+    _, ax = plots.new_figure("t")
     ax.set_yscale(scale)
     plots.draw_curves(
         ax,
