@@ -18,6 +18,7 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 	  echo "Install one and name it: make lab PYTHON=python3.12"; exit 1; }
 	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "$(PYTHON) cannot make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "Setting up $(VENV): a minute or two and about 2 GB, this once."
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 

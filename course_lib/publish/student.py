@@ -9,7 +9,7 @@ from course_lib.course_map import UnitRow
 from course_lib.publish import release
 
 AS_IS = ("LICENSE", "constraints.txt", "course.toml", "environment.yml", ".gitignore")
-FOLDERS = ("lectures", "labs", "course_lib", "docs")
+FOLDERS = ("lectures", "labs", "course_lib")
 INSTRUCTORS = (Path("course_lib/grading"), Path("course_lib/publish"))
 MAKEFILE_CUT = "# --- instructor's part"
 SECTIONS = ("project.optional-dependencies", "tool.ruff", "tool.pytest")

@@ -13,7 +13,8 @@ from tests.sample import NAME, copy
 from tests.server import TOKEN, serving
 
 pytestmark = pytest.mark.browser
-WAIT = 60_000  # milliseconds, for a whole notebook on a busy machine
+WAIT = 60_000  # milliseconds, for one step in the page
+RUN = 300_000  # milliseconds, for a whole notebook on a busy machine
 
 # The pixels of every image in one cell's output, as text. An image that is not loaded yet gives "".
 PIXELS = """cell => [...cell.querySelectorAll('.jp-OutputArea img')].map(image => {
@@ -82,7 +83,7 @@ def open_and_run(page, address, path):
           return cells.length && cells.every(
             cell => /\[\d+\]/.test(cell.querySelector('.jp-InputArea-prompt').innerText));
         }""",
-        timeout=WAIT,
+        timeout=RUN,
     )
     assert prompts.count() > 0
     return notebook
