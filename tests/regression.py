@@ -13,16 +13,17 @@ BATCHES = [X[:4], X[4:8], X[8:]]
 
 
 class Net(nn.Module):
-    """A small regression with dropout and a buffer that moves (batch normalisation)."""
+    """Two layers with dropout, and a buffer that moves: the running mean of the inputs."""
 
     def __init__(self, hidden: int = 5) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(2, hidden), nn.BatchNorm1d(hidden), nn.Dropout(0.3), nn.Linear(hidden, 1)
-        )
+        self.register_buffer("mean", torch.zeros(2))
+        self.layers = nn.Sequential(nn.Linear(2, hidden), nn.Dropout(0.3), nn.Linear(hidden, 1))
 
     def forward(self, x):
-        return self.layers(x)
+        if self.training:
+            self.mean.lerp_(x.mean(dim=0), 0.1)
+        return self.layers(x - self.mean)
 
 
 def error(model, x):
