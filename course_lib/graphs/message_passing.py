@@ -74,12 +74,22 @@ def _count_nodes(edge_index: Tensor, num_nodes: int | None) -> int:
     return int(edge_index.max()) + 1 if edge_index.numel() else 0
 
 
-def sum_by_index(values: Tensor, index: Tensor, num_nodes: int) -> Tensor:
-    """[E, ...] -> [N, ...], row v the sum of the rows with index v.
+class _SumByIndex(torch.autograd.Function):
+    """index_add, whose own backward would keep all [E, ...] messages; only the index is needed."""
 
-    `aggregate` without its checks, for an index that was checked already.
-    """
-    return values.new_zeros(num_nodes, *values.shape[1:]).index_add_(0, index, values)
+    @staticmethod
+    def forward(ctx, values: Tensor, index: Tensor, num_nodes: int) -> Tensor:
+        ctx.save_for_backward(index)
+        return values.new_zeros(num_nodes, *values.shape[1:]).index_add_(0, index, values)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad.index_select(0, *ctx.saved_tensors), None, None
+
+
+def sum_by_index(values: Tensor, index: Tensor, num_nodes: int) -> Tensor:
+    """[E, ...] -> [N, ...], `aggregate`'s sum for an index that was checked already."""
+    return _SumByIndex.apply(values, index, num_nodes)
 
 
 def aggregate(messages: Tensor, index: Tensor, num_nodes: int, reduce: str = "sum") -> Tensor:

@@ -55,6 +55,14 @@ def test_aggregate_gradcheck(reduce):
     assert torch.autograd.gradcheck(lambda m: aggregate(m, INDEX, 3, reduce), messages)
 
 
+def test_sums_and_means_can_be_differentiated_twice():
+    messages = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
+    for reduce in ("sum", "mean"):
+        assert torch.autograd.gradgradcheck(
+            lambda m, r=reduce: aggregate(m, INDEX, 3, r).pow(3), messages
+        )
+
+
 def test_ties_share_the_gradient_of_a_maximum():
     messages = torch.tensor([1.0, 1.0, 0.0], requires_grad=True)
     aggregate(messages, torch.zeros(3, dtype=torch.int64), 1, "max").backward(torch.ones(1))
