@@ -26,7 +26,7 @@ def _git(*arguments: str) -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.rstrip()
 
 
 def _processor() -> str:
