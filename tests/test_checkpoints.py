@@ -74,6 +74,29 @@ def test_a_failed_write_keeps_the_checkpoint_before(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_checkpoint_is_replaced_in_one_step(tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    run(2, checkpoint=path)
+    before = path.read_bytes()
+
+    def crash(source, target):
+        assert torch.load(source, weights_only=True)["history"]["train_loss"]  # whole already
+        raise OSError("the machine stops here")
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(OSError, match="the machine stops here"):
+        run(3, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_the_last_epoch_is_written_whatever_the_interval(tmp_path):
+    path = tmp_path / "run.pt"
+    model, _, history = run(5, checkpoint=path, checkpoint_every=3)
+    loaded, _, again = run(5, checkpoint=path, loss_fn=None)  # nothing is left to compute
+    assert again == history
+    assert states_equal(loaded.state_dict(), model.state_dict())
+
+
 def test_a_finished_run_is_loaded_and_not_repeated(tmp_path):
     path = tmp_path / "run.pt"
     options = {"validate": True, "patience": 2, "checkpoint": path}

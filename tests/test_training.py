@@ -94,6 +94,7 @@ def test_fit_takes_the_steps_of_a_plain_loop():
     assert history.epochs == 6
     assert history.validation == []
     assert history.best_epoch is None
+    assert not model.training
 
 
 def test_validation_is_without_gradients_or_dropout_and_training_with_both():
