@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch_geometric.nn as pyg
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,6 +37,11 @@ from course_lib.data import citation_network
 from course_lib.graphs.layers import GCNConv
 from course_lib.graphs.message_passing import gcn_norm
 from course_lib.graphs.sparse import CSRMatrix
+
+try:
+    import torch_geometric.nn as pyg
+except ImportError:
+    sys.exit("the peer is missing: install it with pip install -c constraints.txt -e '.[test]'")
 
 HIDDEN = 16
 ROUNDS = {"cora": 21, "random": 7}  # medians are over so many
