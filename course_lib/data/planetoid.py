@@ -14,7 +14,7 @@ from torch import Tensor
 
 from course_lib.data.array_pickle import MalformedFile, read_array_pickle
 from course_lib.data.citation_graph import citation_graph
-from course_lib.data.fetch import DataUnavailable, fetch
+from course_lib.data.fetch import DataUnavailable, fetch, registry
 from course_lib.data.graph import Graph
 
 PARTS = ("x", "y", "tx", "ty", "allx", "ally", "graph", "test.index")
@@ -66,7 +66,10 @@ def citation_network(name: str, *, seed: int = 0) -> Graph:
     except DataUnavailable:
         title = TITLES[name]
         graph = citation_graph(**TWINS[name], seed=seed, name=title)
-        remark = f"a procedural stand-in for {title}; for the real one set COURSE_DATA or connect"
+        pinned = registry()[f"planetoid/ind.{name}.x"].sha256 is not None
+        remark = f"a procedural stand-in for {title}; for the real one set COURSE_DATA" + (
+            " or connect" if pinned else ""
+        )
     else:
         remark = f"{graph.name}, with the Planetoid split"
     print(

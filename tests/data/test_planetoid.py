@@ -199,6 +199,13 @@ def test_without_the_files_a_twin_of_the_same_size_says_so(offline, capsys, name
     assert graph.source == "twin"
 
 
+def test_the_line_of_a_twin_says_what_would_help(offline, capsys):
+    citation_network("cora")
+    assert "for the real one set COURSE_DATA or connect (" in capsys.readouterr().out
+    citation_network("pubmed")  # has no checksum, so it is never downloaded
+    assert "for the real one set COURSE_DATA (" in capsys.readouterr().out
+
+
 def test_the_twin_has_as_many_words_as_the_real_one():
     require("data")
     for name in FACTS:
