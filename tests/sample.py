@@ -19,6 +19,14 @@ FILES = (
     "nbgrader_config.py",
     "pyproject.toml",
 )
+TESTS = (
+    "__init__.py",
+    "conftest.py",
+    "sample.py",
+    "exercises/__init__.py",
+    "exercises/adversaries.py",
+    "exercises/test_units.py",
+)
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -57,6 +65,9 @@ def build(folder: Path) -> Path:
         shutil.copy(root() / name, folder / name)
     without = shutil.ignore_patterns("__pycache__", ".*")
     shutil.copytree(root() / "course_lib", folder / "course_lib", ignore=without)
+    for name in TESTS:  # those that every unit must pass
+        (folder / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root() / "tests" / name, folder / "tests" / name)
     (folder / "course.toml").write_text("# A small course.\n", encoding="utf-8")
     done = course(folder, "new-unit", NAME)
     if done.returncode:

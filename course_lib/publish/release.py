@@ -154,6 +154,11 @@ def with_table(text: str, rows: tuple[UnitRow, ...]) -> str:
     return f"{text[: start + len(TABLE_START)]}\n{unit_table(rows)}\n{text[end:]}"
 
 
+def unit_of(row: UnitRow) -> Unit:
+    """The exercises of a unit, from its module."""
+    return importlib.import_module(row.module).unit
+
+
 def products(folder: Path, rows: tuple[UnitRow, ...]) -> list[Product]:
     """All that `course release` generates in the repository `folder`; nothing is written.
 
@@ -162,7 +167,7 @@ def products(folder: Path, rows: tuple[UnitRow, ...]) -> list[Product]:
     made, wrong = [], []
     for row in rows:
         master = read_master(folder / row.master)
-        unit = importlib.import_module(row.module).unit
+        unit = unit_of(row)
         if unit.name != row.name:
             raise MapError(f"{row.module} says its unit is {unit.name}, course.toml {row.name}")
         wrong += [f"{row.master}: {problem}" for problem in problems(master, unit)]

@@ -6,11 +6,13 @@ import shutil
 
 import nbformat
 import pytest
+from typer.testing import CliRunner
 
-from course_lib.course_map import UnitRow
+from course_lib import cli
+from course_lib.course_map import UnitRow, load_map
 from course_lib.exercises.engine import Unit
-from course_lib.publish import release, skeleton
-from tests.sample import NAME, course, nbgrader
+from course_lib.publish import commands, release, skeleton
+from tests.sample import NAME, nbgrader
 from tests.sample import copy as copy_course
 
 ROW = UnitRow(90, "sample", "Sample", "About.", {"lecture": 1, "lab": 2}, {}, (), ())
@@ -173,35 +175,63 @@ def test_the_readmes_table_is_renewed_between_its_markers():
         release.with_table("no markers", (ROW,))
 
 
-def test_release_is_byte_identical_and_check_writes_nothing(sample_course, tmp_path):
+@pytest.fixture
+def run(sample_course, tmp_path, monkeypatch, unit):
+    """`course ARGUMENTS` in this process, on a copy of the small course: (folder, command)."""
     folder = copy_course(sample_course, tmp_path / "course")
+    monkeypatch.setattr(commands, "root", lambda: folder)
+    monkeypatch.setattr(commands, "units", lambda: load_map(folder))
+    monkeypatch.setattr(release, "unit_of", lambda row: unit)
+    return folder, lambda *arguments: CliRunner().invoke(cli.app, arguments)
+
+
+def test_release_is_byte_identical_and_check_writes_nothing(run):
+    folder, command = run
     lab, stale = folder / ROW.lab, folder / "labs/91_gone/91_gone.ipynb"
     first = lab.read_bytes()
     lab.write_text("edited by hand")
     stale.parent.mkdir()
     stale.write_text("{}")
-    found = course(folder, "release", "--check")
-    assert found.returncode == 1, found.stderr
+    found = command("release", "--check")
+    assert found.exit_code == 1, found.output
     assert f"differs: {ROW.lab}" in found.stdout
     assert "differs: labs/91_gone/91_gone.ipynb" in found.stdout
     assert lab.read_text() == "edited by hand"
-    assert course(folder, "release").returncode == 0
+    assert command("release").exit_code == 0
     assert lab.read_bytes() == first
     assert not stale.exists()
-    again = course(folder, "release", "--check")
-    assert (again.returncode, again.stdout.strip()) == (0, "everything is up to date")
+    again = command("release", "--check")
+    assert (again.exit_code, again.stdout.strip()) == (0, "everything is up to date")
 
 
-def test_a_bad_master_releases_nothing(sample_course, tmp_path):
-    folder = copy_course(sample_course, tmp_path / "course")
-    path = folder / ROW.master
-    path.write_text(path.read_text().replace("### BEGIN SOLUTION", "###"))
-    before = (folder / ROW.lab).read_bytes()
-    done = course(folder, "release")
-    assert done.returncode == 2
-    assert "do not pair" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert (folder / ROW.lab).read_bytes() == before
+def test_a_bad_master_releases_nothing(run):
+    folder, command = run
+    path, before = folder / ROW.master, (folder / ROW.lab).read_bytes()
+    for text in (path.read_text().replace("### BEGIN SOLUTION", "###"), "no notebook"):
+        path.write_text(text)
+        done = command("release")
+        assert done.exit_code == 2
+        assert str(ROW.master) in done.stderr
+        assert (folder / ROW.lab).read_bytes() == before
+
+
+def test_students_get_nothing_while_a_lab_is_stale(run, tmp_path):
+    folder, command = run
+    (folder / ROW.lab).write_text("edited by hand")
+    done = command("release", "--student", str(tmp_path / "student"))
+    assert done.exit_code == 2
+    assert "course release" in done.stderr
+    assert not (tmp_path / "student").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(run, tmp_path):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("mine")
+    done = run[1]("release", "--student", str(full))
+    assert done.exit_code == 2
+    assert "not empty" in done.stderr
+    assert [path.name for path in full.iterdir()] == ["mine.txt"]
 
 
 def test_nbgrader_itself_makes_the_same_lab_and_leaks_nothing(sample_course, tmp_path):

@@ -42,7 +42,8 @@ def test_the_map_has_the_new_row(sample_course):
 
 
 def test_the_skeleton_is_clean_for_ruff(sample_course):
-    places = ["lectures", "solutions", "tests", "course_lib/exercises/sample.py"]
+    places = ["lectures", "solutions"]
+    places += ["tests/exercises/test_sample.py", "course_lib/exercises/sample.py"]
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *command, "--no-cache", *places],
@@ -69,5 +70,5 @@ def test_the_skeletons_tests_and_notebooks_pass(sample_course):
         f"lectures/{NAME}.ipynb",
         *(f"{top}/{NAME}/{NAME}.ipynb" for top in ("labs", "solutions")),
     )
-    for part in ("tests/exercises/test_sample.py", *notebooks):
+    for part in ("tests/exercises/test_units.py", "tests/exercises/test_sample.py", *notebooks):
         assert f"{part}::" in done.stdout.replace("::ipynb::", ".ipynb::")

@@ -104,14 +104,6 @@ def test_its_make_lab_serves_the_labs(tree, tmp_path):
     assert "row_mean" in text
 
 
-def test_a_folder_with_something_in_it_is_left_alone(sample_course, tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
-    done = course(sample_course, "release", "--student", str(tmp_path))
-    assert done.returncode == 2
-    assert "not empty" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
 def test_the_real_course_leaks_nothing(tmp_path):
     target = tmp_path / "course"
     files = student.write_student_tree(root(), load_map(), target)
