@@ -32,7 +32,8 @@ TESTS = (
 def environment(folder: Path, **more: str) -> dict[str, str]:
     """This process's environment, with the library of the course in `folder` first."""
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": tools, "PYTHONPATH": str(folder), "COLUMNS": "160", **more}
+    outer = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "ARGS"}
+    return {**outer, "PATH": tools, "PYTHONPATH": str(folder), "COLUMNS": "160", **more}
 
 
 def _run(folder: Path, command: list[str], **more: str) -> subprocess.CompletedProcess:

@@ -36,7 +36,7 @@ def make(clone, *arguments, **variables):
     done = subprocess.run(
         ["make", *arguments, *(f"{key}={value}" for key, value in settings.items())],
         cwd=clone,
-        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "ARGS"},
         capture_output=True,
         text=True,
         timeout=60,
