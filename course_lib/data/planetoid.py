@@ -28,6 +28,7 @@ TWINS: dict[str, dict[str, Any]] = {  # the sizes of the real ones
         "num_features": 1433,
         "avg_degree": 2 * 5278 / 2708,
         "homophily": 0.81,
+        "misfiled": 0.25,
         "words_per_node": 18.2,
     },
     "citeseer": {
@@ -36,6 +37,7 @@ TWINS: dict[str, dict[str, Any]] = {  # the sizes of the real ones
         "num_features": 3703,
         "avg_degree": 2 * 4552 / 3327,
         "homophily": 0.735,
+        "misfiled": 0.25,
         "words_per_node": 31.6,
         "topic": 0.38,
     },
@@ -45,6 +47,7 @@ TWINS: dict[str, dict[str, Any]] = {  # the sizes of the real ones
         "num_features": 500,
         "avg_degree": 2 * 44324 / 19717,
         "homophily": 0.802,
+        "misfiled": 0.25,
         "words_per_node": 50.0,
         "topic": 0.2,
     },
@@ -56,7 +59,8 @@ def citation_network(name: str, *, seed: int = 0) -> Graph:
 
     Prints one line that begins with "real:" or "twin:". The twin (`citation_graph`) has the
     nodes, edges, features, classes, homophily and split sizes of the real one; `seed` selects it,
-    and has no effect on real data.
+    and has no effect on real data. A quarter of its papers are misfiled, so that it is about as hard:
+    on Cora's twin a two-layer MLP reaches about 53 % and a GCN about 84 % (means of six seeds).
 
     Raises ValueError for an unknown name or a wrong $COURSE_DATA, and what `load_planetoid` raises
     for files that are there but damaged: only missing files lead to the twin.

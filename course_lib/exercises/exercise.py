@@ -82,11 +82,20 @@ class Exercise:
         return [Case(seed + i, index=i) for i in range(self.cases)]
 
     def run(self, answer: Any, cases: Sequence[Case], check: Check | None = None) -> list[Case]:
-        """Put every case to the answer; the cases then hold the observations. The caller's random state stays."""
-        for case in cases:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(case.seed)
-                (check or self.check)(Answer(answer, case, self.name), case)
+        """Put every case to the answer; the cases then hold the observations.
+
+        Runs on one thread, since the inputs are small and threads that spin slow a busy machine
+        down; the number of threads and the random state are the caller's again afterwards.
+        """
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for case in cases:
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(case.seed)
+                    (check or self.check)(Answer(answer, case, self.name), case)
+        finally:
+            torch.set_num_threads(threads)
         return list(cases)
 
     def named_mistake(self, cases: Sequence[Case], check: Check | None = None) -> Mistake | None:

@@ -99,6 +99,7 @@ def test_split_sizes():
         ({"avg_degree": 150.0}, "too dense: .* edges within classes"),
         ({"avg_degree": 150.0, "homophily": 0.0}, "too dense: .* edges between classes"),
         ({"homophily": 1.2}, r"homophily must lie in 0\.\.1"),
+        ({"misfiled": -0.1}, r"misfiled must lie in 0\.\.1"),
         ({"topic": -0.1}, r"topic must lie in 0\.\.1"),
         ({"words_per_node": 31.0}, "words_per_node must lie between 0 and num_features / 2 = 30"),
         ({"label_rate": 1.0}, "label_rate must lie between 0 and 1"),
@@ -129,12 +130,18 @@ def neighborhood_sum(graph: Graph, features: torch.Tensor) -> torch.Tensor:
 
 
 def test_words_tell_something_and_neighbors_tell_more():
-    graph = citation_graph(seed=3)
+    graph = citation_graph(misfiled=0.25, seed=3)
     alone = accuracy_of_nearest_mean(graph, graph.x)
     once = neighborhood_sum(graph, graph.x)
     together = accuracy_of_nearest_mean(graph, neighborhood_sum(graph, once))
     assert 0.35 < alone < 0.7
     assert alone + 0.15 < together < 0.92
+
+
+def test_misfiled_papers_read_and_cite_elsewhere():
+    plain, hard = citation_graph(seed=3), citation_graph(misfiled=0.25, seed=3)
+    assert accuracy_of_nearest_mean(hard, hard.x) < accuracy_of_nearest_mean(plain, plain.x) - 0.15
+    assert torch.equal(plain.y, hard.y) and plain.num_edges == hard.num_edges
 
 
 def test_without_homophily_neighbors_mislead():

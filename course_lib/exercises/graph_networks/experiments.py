@@ -103,11 +103,12 @@ def row_by_row(left, right):
 def node_classifier(answer, case: Case) -> None:
     """Train a two-layer GCN on the labelled nodes and return its logits [N, C] for all nodes."""
     graph = citation_graph(
-        num_nodes=case.size(240, 320),
+        num_nodes=case.size(460, 500),
         num_classes=3,
         num_features=60,
-        avg_degree=5.0,
+        avg_degree=4.0,
         homophily=0.85,
+        topic=0.15,
         labels_per_class=8,
         seed=int(torch.randint(2**31, (), generator=case.random)),
     )
@@ -115,15 +116,16 @@ def node_classifier(answer, case: Case) -> None:
     adjacency[graph.edge_index[1], graph.edge_index[0]] = 1.0
     matrix = reference.normalized_adjacency(adjacency)
     train, classes = graph.train_mask, graph.num_classes
-    seen = torch.where(train, graph.y, -1)
+    task = (torch.where(train, graph.y, -1), train, classes)
     held_back = ~train & (graph.y >= 0)
 
     def accuracy(logits: Tensor, mask: Tensor) -> float:
         return float((logits[mask].argmax(1) == graph.y[mask]).float().mean())
 
-    plain = accuracy(reference.feature_classifier(graph.x, seen, train, classes), held_back)
-    ours = accuracy(reference.node_classifier(graph.x, matrix, seen, train, classes), held_back)
-    bar = 0.35 * plain + 0.65 * ours
+    none = accuracy(reference.feature_classifier(graph.x, *task), held_back)
+    one = accuracy(reference.one_round_classifier(graph.x, matrix, *task), held_back)
+    two = accuracy(reference.node_classifier(graph.x, matrix, *task), held_back)
+    bar = 0.6 * one + 0.4 * two
 
     def judge(logits) -> str | None:
         if not isinstance(logits, Tensor) or tuple(logits.shape) != (graph.num_nodes, classes):
@@ -131,17 +133,14 @@ def node_classifier(answer, case: Case) -> None:
         if not logits.isfinite().all():
             return f"{describe(logits)}; it contains NaN or infinity"
         if (got := accuracy(logits, held_back)) < bar:
-            return f"{got:.0%} of the held-back nodes right; at least {bar:.0%} wanted (an MLP has {plain:.0%})"
+            return (
+                f"{got:.0%} of the held-back nodes right; at least {bar:.0%} wanted "
+                f"(without edges {none:.0%}, with one round of messages {one:.0%})"
+            )
         return None
 
-    given = {
-        "accuracy": accuracy,
-        "train": train,
-        "held_back": held_back,
-        "plain": plain,
-        "classes": classes,
-    }
-    logits = answer(graph.x, matrix, seen, train, classes)
+    given = {"accuracy": accuracy, "train": train, "held_back": held_back, "none": none, "bar": bar}
+    logits = answer(graph.x, matrix, *task)
     case.expect_that("accuracy on held-back labels", judge, logits, kind="score", given=given)
 
 
@@ -167,7 +166,12 @@ def _barely_trained(observations) -> bool:
 
 def _like_an_mlp(observations) -> bool:
     logits, given = _logits(observations)
-    return given["accuracy"](logits, given["held_back"]) < given["plain"] + 0.05
+    return given["accuracy"](logits, given["held_back"]) < given["none"] + 0.08
+
+
+def _below_the_bar(observations) -> bool:
+    logits, given = _logits(observations)
+    return given["accuracy"](logits, given["held_back"]) < given["bar"]
 
 
 @node_classifier.symptom(
@@ -194,7 +198,15 @@ def untrained(x, matrix, labels, train_mask, num_classes):
 
 @node_classifier.symptom(
     _like_an_mlp,
-    "The training nodes are right, but the others are no better than an MLP's: does M enter both layers?",
+    "The training nodes are right, but the others are no better than an MLP's: where does M come in?",
 )
 def without_edges(x, matrix, labels, train_mask, num_classes):
     return reference.feature_classifier(x, labels, train_mask, num_classes)
+
+
+@node_classifier.symptom(
+    _below_the_bar,
+    "Edges help, but no more than one round of messages would: does M stand in both layers?",
+)
+def one_round(x, matrix, labels, train_mask, num_classes):
+    return reference.one_round_classifier(x, matrix, labels, train_mask, num_classes)
