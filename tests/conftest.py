@@ -7,7 +7,9 @@ from collections import defaultdict
 # Set before torch is imported, and inherited by every kernel that a test or nbval starts.
 os.environ["COURSE_FAST"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait by spinning slow a busy machine down
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # threads that wait by spinning slow a busy machine down
 os.environ.pop("NBGRADER_EXECUTION", None)
 os.environ.pop("COURSE_REPORT", None)
 _home = tempfile.TemporaryDirectory(prefix="course-home-")

@@ -158,16 +158,8 @@ def _notes(notebook: NotebookNode, run: notebooks.Run, timeout: float) -> list[s
             text = f"took more than {timeout:g} s and was interrupted (--timeout gives it longer)"
         else:
             text = f"raised {error[:160]}"
-        notes.append(f"{_place(notebook, index)} {text}")
+        notes.append(f"{notebooks.place(notebook, index)} {text}")
     if run.stopped_at is not None:
-        where = _place(notebook, run.stopped_at)
+        where = notebooks.place(notebook, run.stopped_at)
         notes.append(f"{run.reason} {where}; the cells after it were not run")
     return notes
-
-
-def _place(notebook: NotebookNode, index: int) -> str:
-    """How to find a cell: its place among the code cells, and its grade id or first line."""
-    number = sum(cell.cell_type == "code" for cell in notebook.cells[: index + 1])
-    first = notebook.cells[index].source.strip().splitlines()[:1]
-    name = _grade_id(notebook.cells[index]) or (first[0][:50] if first else "")
-    return f"code cell {number} ({name})"

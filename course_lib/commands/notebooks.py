@@ -129,3 +129,12 @@ def kernel_environment(**changes: str | None) -> dict[str, str]:
         if value is not None:
             environment[name] = value
     return environment
+
+
+def place(notebook: NotebookNode, index: int) -> str:
+    """How to find a cell: its place among the code cells, and its grade id or first line."""
+    number = sum(cell.cell_type == "code" for cell in notebook.cells[: index + 1])
+    cell = notebook.cells[index]
+    first = cell.source.strip().splitlines()[:1]
+    name = cell.metadata.get("nbgrader", {}).get("grade_id") or (first[0][:50] if first else "")
+    return f"code cell {number} ({name})"

@@ -38,9 +38,13 @@ def time_notebook(folder: Path, path: Path, budget: float, *, fast: bool) -> Tim
         for index, cell in enumerate(notebook.cells)
         if "raises-exception" in cell.metadata.get("tags", [])
     }
-    errors = [error for index, error in run.errors.items() if index not in allowed]
+    errors = [
+        f"{notebooks.place(notebook, index)}: {error}"
+        for index, error in run.errors.items()
+        if index not in allowed
+    ]
     if run.stopped_at is not None:
-        errors.append(f"{run.reason} cell {run.stopped_at}")
+        errors.append(f"{run.reason} {notebooks.place(notebook, run.stopped_at)}")
     return Timing(path, run.seconds, budget, errors[0] if errors else "")
 
 

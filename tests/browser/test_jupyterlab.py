@@ -4,17 +4,14 @@ import json
 import shutil
 import uuid
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 
 from course_lib.course_map import load_map, root
-from course_lib.publish.skeleton import KERNEL
-from tests.sample import NAME, copy
 from tests.server import TOKEN, serving
 
 pytestmark = pytest.mark.browser
 WAIT = 60_000  # milliseconds, for one step in the page
+ERROR = "[data-mime-type='application/vnd.jupyter.error']"
 RUN = 180_000  # milliseconds, for a whole notebook on a busy machine
 
 # The pixels of every image in one cell's output, as text. An image that is not loaded yet gives "".
@@ -25,46 +22,18 @@ PIXELS = """cell => [...cell.querySelectorAll('.jp-OutputArea img')].map(image =
   canvas.getContext('2d').drawImage(image, 0, 0);
   return canvas.toDataURL();
 }).join(' ')"""
-DEMONSTRATION = '''import ipywidgets as widgets
-import matplotlib.pyplot as plt
-
-
-@widgets.interact(power=widgets.IntSlider(value=1, min=1, max=3))
-def curve(power):
-    """Draw x to the given power."""
-    plt.plot([x**power for x in range(5)])
-    plt.show()
-'''
 
 
 @pytest.fixture(scope="module")
-def small(sample_course, tmp_path_factory):
-    """The small course, with a demonstration, served; its address and its unit."""
-    folder = copy(sample_course, tmp_path_factory.mktemp("small") / "course")
-    metadata = {"kernelspec": KERNEL}  # without it JupyterLab asks which kernel to take
-    lecture = new_notebook(cells=[new_code_cell(DEMONSTRATION)], metadata=metadata)
-    nbformat.write(lecture, folder / f"lectures/{NAME}.ipynb")
-    [row] = load_map(folder)
-    with serving(folder, folder.parent / "log.txt") as address:
-        yield address, row, folder
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    """The first real unit, served from a copy of the repository; its address and its unit."""
-    folder = tmp_path_factory.mktemp("real") / "course"
+def served(tmp_path_factory):
+    """The course, served from a copy of the repository: its address, its first unit, its folder."""
+    folder = tmp_path_factory.mktemp("browser") / "course"
     for top in ("course_lib", "lectures", "labs"):
         without = shutil.ignore_patterns("__pycache__", ".*")
         shutil.copytree(root() / top, folder / top, ignore=without)
     shutil.copy(root() / "course.toml", folder)
     with serving(folder, folder.parent / "log.txt") as address:
         yield address, load_map(folder)[0], folder
-
-
-@pytest.fixture(params=["small", "real"])
-def served(request):
-    """Both courses, one after the other."""
-    return request.getfixturevalue(request.param)
 
 
 def open_and_run(page, address, path):
@@ -79,14 +48,17 @@ def open_and_run(page, address, path):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.wait_for_function(
-        r"""() => {
+        r"""error => {
+          if (document.querySelector('.jp-NotebookPanel ' + error)) return true;
           const cells = [...document.querySelectorAll('.jp-NotebookPanel .jp-CodeCell')]
             .filter(cell => cell.querySelector('.cm-content').innerText.trim());
           return cells.length && cells.every(
             cell => /\[\d+\]/.test(cell.querySelector('.jp-InputArea-prompt').innerText));
         }""",
+        arg=ERROR,
         timeout=RUN,
     )
+    assert notebook.locator(ERROR).all_inner_texts() == []  # JupyterLab stops at the first
     return notebook
 
 
@@ -105,13 +77,11 @@ def test_an_unsolved_lab_runs_and_says_so(page, served):
     assert names
     for name in names:
         assert f"{name}: not attempted yet" in output
-    assert notebook.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
 
 
 def test_a_slider_changes_the_picture(page, served):
     address, row, _ = served
     notebook = open_and_run(page, address, row.lecture.as_posix())
-    assert notebook.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
     cell = notebook.locator(".jp-CodeCell:has(.noUi-handle):has(.jp-OutputArea img)").first
     cell.wait_for(timeout=WAIT)
     element = cell.element_handle()

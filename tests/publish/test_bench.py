@@ -24,6 +24,7 @@ def test_a_notebook_is_timed_with_the_fast_switch_or_without(tmp_path, monkeypat
     assert fast.seconds > 0
     full = bench.time_notebook(tmp_path, name, 1000, fast=False)
     assert not full.fits
+    assert full.error.startswith("code cell 1 (import os")
     assert "AssertionError" in full.error
 
 
