@@ -9,68 +9,21 @@ Case 0 is the smallest (lower ends of every size, no special features), case 1 h
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from course_lib.exercises.compare import ATOL, RTOL, Raised, describe, difference, snapshot
-
-
-@dataclass
-class Observation:
-    """One thing a check looked at: what was called, what came back, and how to judge it (None = fine)."""
-
-    label: str
-    kind: str  # "value", "score", "gradient" or "property"
-    call: str
-    got: Any
-    expected: Any
-    judge: Callable[[Any], str | None] = field(repr=False)
-    given: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    def failure(self) -> str | None:
-        """One line on what is wrong, or None. A call that raised is always wrong."""
-        if isinstance(self.got, Raised):
-            return describe(self.got)
-        if isinstance(self.got, tuple):
-            for part in self.got:
-                if isinstance(part, Raised):
-                    return describe(part)
-        return self.judge(self.got)
-
-
-class Answer:
-    """A student's function, class or object; every call is caught, and its arguments are copies.
-
-    Calling it returns the plain result, an `Answer` around an object (an instance of the student's class), or `Raised`.
-    """
-
-    def __init__(self, target: Any, case: Case, name: str) -> None:
-        self._target, self._case, self._name = target, case, name
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the student's code on copies of the arguments."""
-        self._case.last_call = f"{self._name}({', '.join(describe(a) for a in args)})"
-        try:
-            result = self._target(*map(_copy, args), **{k: _copy(v) for k, v in kwargs.items()})
-        except Exception as error:  # whatever the student's code raises is the student's result
-            return _raised(error)
-        plain = (torch.Tensor, tuple, list, dict, int, float, str, bool, type(None))
-        if isinstance(result, plain) or type(result).__module__ == "numpy":
-            return result
-        return Answer(result, self._case, type(result).__name__)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        try:
-            value = getattr(self._target, name)
-        except Exception as error:
-            return _raised(error)
-        return Answer(value, self._case, f"{self._name}.{name}") if callable(value) else value
+from course_lib.exercises.answer import Answer, Observation, keep
+from course_lib.exercises.compare import (
+    ATOL,
+    RTOL,
+    Raised,
+    as_tensor,
+    describe,
+    difference,
+    snapshot,
+)
 
 
 class Case:
@@ -194,12 +147,12 @@ class Case:
         plain = answer(*args, *extra)
         got = answer(*moved, *extra)
         call = self.last_call
-        pair = (snapshot(plain), snapshot(got))
+        pair = (keep(plain), keep(got))
 
         def judge(both: tuple[Any, Any]) -> str | None:
-            before, after = both
-            if not isinstance(before, torch.Tensor) or not isinstance(after, torch.Tensor):
-                return f"{describe(before)} is not a tensor"
+            before, after = map(as_tensor, both)
+            if before is None or after is None:
+                return f"{describe(both[0])} is not a tensor"
             if any(axis >= before.dim() or before.shape[axis] != len(order) for axis in out_axes):
                 return f"{describe(before)} has no axis of {len(order)} nodes where one should be"
             text = difference(after, _permute(before, order, out_axes))
@@ -229,21 +182,56 @@ class Case:
 
         leaf = args[wrt].clone().requires_grad_(True)
         got = answer(*[leaf if i == wrt else a for i, a in enumerate(args)], *extra)
+        self._observe_gradients(
+            f"argument {wrt}", got, probe, {f"argument {wrt}": leaf}, [expected]
+        )
+
+    def expect_parameter_gradients(
+        self,
+        layer: Answer,
+        reference: Callable[..., torch.Tensor],
+        parameters: dict[str, torch.Tensor],
+        *args: torch.Tensor,
+    ) -> None:
+        """The gradients of <probe, layer(args)> with respect to its parameters must equal the reference's.
+
+        `reference(parameters, *args)` is the same map as a function of a dict of tensors.
+        """
+        leaves = {name: value.clone().requires_grad_(True) for name, value in parameters.items()}
+        out = reference(leaves, *args)
+        probe = self.normal(*out.shape)
+        expected = torch.autograd.grad((out * probe).sum(), list(leaves.values()))
+        got = layer(*args)
+        owned = {} if isinstance(layer, Raised) else layer.named_parameters(parameters)
+        self._observe_gradients("the parameters", got, probe, owned, list(expected))
+
+    def _observe_gradients(
+        self, of: str, got: Any, probe: torch.Tensor, leaves: dict, expected: list[torch.Tensor]
+    ) -> None:
         call = self.last_call
-        if not isinstance(got, Raised):
+        if not isinstance(got, (Raised, torch.Tensor)):
+            got = Raised(
+                "TypeError",
+                f"{describe(got)}: a torch tensor is needed, so that gradients can flow",
+            )
+        elif isinstance(got, torch.Tensor) and leaves:
             try:
-                (got,) = torch.autograd.grad((got * probe).sum(), leaf, allow_unused=True)
-            except Exception as error:
-                got = None if isinstance(error, RuntimeError) else _raised(error)
+                total = (got * probe).sum()
+                got = list(torch.autograd.grad(total, list(leaves.values()), allow_unused=True))
+            except Exception:
+                got = [None] * len(leaves)
 
-        def judge(gradient: Any) -> str | None:
-            if gradient is None:
-                return f"no gradient reaches argument {wrt}: was the graph cut by .detach(), .data, .item() or numpy?"
-            text = difference(gradient, expected)
-            return text and f"the gradient for argument {wrt} differs: {text}"
+        def judge(gradients: Any) -> str | None:
+            for name, gradient, right in zip(leaves, gradients, expected):
+                if gradient is None:
+                    return f"no gradient reaches {name}: was the graph cut by .detach(), .data, .item() or numpy?"
+                if (text := difference(gradient, right)) is not None:
+                    return f"the gradient for {name} differs: {text}"
+            return None if leaves else "the module has no parameters"
 
+        label = f"gradient for {of}"
         self.observations.append(
-            Observation("gradient", "gradient", call, snapshot(got), snapshot(expected), judge)
+            Observation(label, "gradient", call, snapshot(got), snapshot(expected), judge)
         )
 
     def _observe(
@@ -255,7 +243,7 @@ class Case:
         judge: Callable,
         given: dict | None = None,
     ) -> None:
-        seen = Observation(label, kind, self.last_call, snapshot(got), expected, judge, given or {})
+        seen = Observation(label, kind, self.last_call, keep(got), expected, judge, given or {})
         self.observations.append(seen)
 
 
@@ -263,28 +251,3 @@ def _permute(tensor: torch.Tensor, order: torch.Tensor, axes: tuple[int, ...]) -
     for axis in axes:
         tensor = tensor.index_select(axis, order)
     return tensor
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if type(value) in (tuple, list):
-        return type(value)(map(_copy, value))
-    if isinstance(value, dict):
-        return {k: _copy(v) for k, v in value.items()}
-    return value
-
-
-def _raised(error: Exception) -> Raised:
-    """The exception with the last line of the student's own code, as far as it can be told from library code."""
-    own = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in f.filename
-        and "course_lib" not in f.filename
-        and "/torch/" not in f.filename
-    ]
-    where = (
-        f"line {own[-1].lineno} of {own[-1].name}: {own[-1].line or ''}".rstrip(": ") if own else ""
-    )
-    return Raised(type(error).__name__, " ".join(str(error).split())[:200], where)

@@ -22,11 +22,12 @@ class Raised:
     kind: str
     text: str
     where: str = ""
+    function: str = "your code"
 
     @property
     def not_attempted(self) -> bool:
-        """True for the released stub, which raises NotImplementedError."""
-        return self.kind == "NotImplementedError"
+        """True for the released stub, which raises NotImplementedError without a word; torch's own have text."""
+        return self.kind == "NotImplementedError" and not self.text
 
     def __call__(self, *args: Any, **kwargs: Any) -> Raised:
         return self
@@ -53,7 +54,9 @@ def describe(value: Any) -> str:
         )
     if isinstance(value, dict):
         return f"dict with keys {sorted(map(str, value))[:8]}"
-    if isinstance(value, (bool, int, float, str)):
+    if isinstance(value, float):
+        return f"float {value:.4g}"
+    if isinstance(value, (bool, int, str)):
         return f"{type(value).__name__} {value!r}"[:60]
     if value is None:
         return "None (is a `return` missing?)"
@@ -61,25 +64,38 @@ def describe(value: Any) -> str:
 
 
 def snapshot(value: Any) -> Any:
-    """A detached copy of a value, so that later changes in place do not alter what was observed."""
+    """A detached, dense copy on the CPU, so that later changes in place do not alter what was observed.
+
+    numpy arrays and scalars become tensors; a tensor that holds no values (meta) becomes `Raised`.
+    """
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    if isinstance(value, (tuple, list)):
-        return type(value)(snapshot(v) for v in value) if type(value) in (tuple, list) else value
+        if value.is_meta:
+            return Raised("ValueError", "the result is a meta tensor, which holds no values")
+        dense = value if value.layout == torch.strided else value.to_dense()
+        return dense.detach().cpu().clone()
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
+        return torch.from_numpy(np.array(value))
+    if type(value) in (tuple, list):
+        return type(value)(snapshot(v) for v in value)
     if isinstance(value, dict):
         return {key: snapshot(v) for key, v in value.items()}
     return value
 
 
-def _as_tensor(value: Any) -> torch.Tensor | None:
+def as_tensor(value: Any) -> torch.Tensor | None:
+    """A tensor of a tensor, array, number, or list of numbers; None of anything else."""
     if isinstance(value, torch.Tensor):
         return value
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        return torch.from_numpy(np.ascontiguousarray(value))
-    if isinstance(value, (bool, int, float)):
-        return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
+        return torch.from_numpy(np.array(value))
+    if isinstance(value, float):
+        return torch.tensor(value, dtype=torch.float64)
+    if isinstance(value, (bool, int)):
+        return torch.tensor(value)
+    if type(value) in (list, tuple) and value:
+        parts = [as_tensor(v) for v in value]
+        if all(p is not None and p.shape == parts[0].shape for p in parts):
+            return torch.stack(parts) if len({p.dtype for p in parts}) == 1 else None
     return None
 
 
@@ -112,7 +128,7 @@ def difference(got: Any, expected: Any, rtol: float = RTOL, atol: float = ATOL) 
             if (text := difference(got[key], expected[key], rtol, atol)) is not None:
                 return f"key {key!r}: {text}"
         return None
-    e, g = _as_tensor(expected), _as_tensor(got)
+    e, g = as_tensor(expected), as_tensor(got)
     if e is None:
         return None if type(got) is type(expected) and got == expected else f"got {describe(got)}"
     if g is None:
@@ -138,11 +154,17 @@ def _tensor_difference(
     gap = torch.where(wrong, (g - e).abs().nan_to_num(nan=float("inf")), torch.zeros(()).double())
     where = np.unravel_index(int(gap.argmax()), tuple(g.shape)) if g.dim() else ()
     place = f" at {[int(i) for i in where]}" if g.dim() else ""
-    many = f"{int(wrong.sum())} of {g.numel()} entries differ, most" if g.dim() else "differs:"
-    values = f"{_number(g[where])}, expected {_number(e[where])}"
+    many = f"{int(wrong.sum())} of {g.numel()} entries differ, most" if g.dim() else "differs"
+    values = f"{_number(g[where], e[where])}, expected {_number(e[where], g[where])}"
     not_a_number = "; it contains NaN" if g.isnan().any() and not e.isnan().any() else ""
     return f"{describe(got)}; {many}{place}: {values}{not_a_number}"
 
 
-def _number(value: torch.Tensor) -> str:
-    return f"{value.item():.4g}" if not value.is_complex() else str(value.item())
+def _number(value: torch.Tensor, other: torch.Tensor) -> str:
+    """The value with as many digits as tell it from the other one, four at least."""
+    if value.is_complex():
+        return str(value.item())
+    for digits in (4, 6, 8, 12):
+        if f"{value.item():.{digits}g}" != f"{other.item():.{digits}g}":
+            break
+    return f"{value.item():.{digits}g}"

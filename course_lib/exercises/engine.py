@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from course_lib.exercises import progress
-from course_lib.exercises.case import Observation
+from course_lib.exercises.answer import Observation
 from course_lib.exercises.compare import Raised, describe
 from course_lib.exercises.exercise import Check, Exercise, Mistake
 
@@ -40,13 +40,13 @@ class Verdict:
 
 
 class Substitute:
-    """The library's version of something the student has not solved yet; calls go through, `repr` says whose it is."""
+    """The library's version of a function that is not solved yet; `repr` says whose it is."""
 
     substituted = True
 
     def __init__(self, name: str, reference: Any) -> None:
-        self.name, self._reference = name, reference
         functools.update_wrapper(self, reference, updated=())
+        self.name, self._reference = name, reference
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the library's version."""
@@ -54,6 +54,20 @@ class Substitute:
 
     def __repr__(self) -> str:
         return f"<NOT YOURS: the library's {self.name}>"
+
+
+class SubstituteClass(type):
+    """The type of the library's version of a class, so that it can be subclassed and still says whose it is."""
+
+    def __repr__(cls) -> str:
+        return f"<NOT YOURS: the library's {cls.name}>"
+
+
+def stand_in(name: str, reference: Any) -> Any:
+    """What a lab goes on with where the answer is missing or wrong: the reference, marked as such."""
+    if isinstance(reference, type):
+        return SubstituteClass(name, (reference,), {"substituted": True, "name": name})
+    return Substitute(name, reference)
 
 
 class Unit:
@@ -100,9 +114,12 @@ class Unit:
                 (f'  give the function itself, check("{name}", {name}); this is a {kind}',),
             )
         cases = exercise.run(answer, exercise.public_cases())
-        seen = [o for case in cases for o in case.observations]
-        if any(isinstance(o.got, Raised) and o.got.not_attempted for o in seen):
-            return Verdict("not_attempted", ())
+        for seen in (o.got for case in cases for o in case.observations):
+            if isinstance(seen, Raised) and seen.not_attempted:
+                return Verdict(
+                    "not_attempted",
+                    (f"  `raise NotImplementedError()` is still in {seen.function}",),
+                )
         for number, case in enumerate(cases, start=1):
             for observation in case.observations:
                 if (problem := observation.failure()) is not None:
@@ -125,6 +142,8 @@ class Unit:
             AssertionError: only under nbgrader, where an exception is the only way to say "no points".
         """
         exercise = self.find(name)
+        if getattr(answer, "substituted", False):
+            return self._own_version_first(name, answer)
         attempt = self._attempts(name) + 1
         verdict = self.verdict(name, answer, attempt)
         passed = verdict.status == "passed"
@@ -140,13 +159,13 @@ class Unit:
         _report(exercise, verdict.status, earned, message)
         if not passed and os.environ.get("NBGRADER_EXECUTION"):
             raise AssertionError(message)
-        return answer if passed or not substitute else Substitute(name, exercise.reference)
+        return answer if passed or not substitute else stand_in(name, exercise.reference)
 
     def summary(self) -> None:
         """Print one line an exercise: points, whether it passed, and whose version the lab went on with."""
         earned = 0.0
         for name, exercise in self.exercises.items():
-            status = self.results.get(name, "not checked")
+            status = self.results.get(name, "not checked").replace("_", " ")
             mine = status == "passed"
             earned += exercise.points * mine
             whose = "yours" if mine else "the library's"
@@ -158,18 +177,27 @@ class Unit:
             f"{'public checks':24} {earned:g} of {total:g}  (hidden checks and written answers are graded later)"
         )
 
+    def _own_version_first(self, name: str, answer: Any) -> Any:
+        """A check cell run twice is given the library's version by the first run: that proves nothing."""
+        message = f"· {name}: this is the library's version. Run the cell with your own {name} first, then this one."
+        print(message)
+        if os.environ.get("NBGRADER_EXECUTION"):
+            raise AssertionError(message)
+        return answer
+
     def _attempts(self, name: str) -> int:
         return int(progress.load().get(self.name, {}).get(name, {}).get("attempts", 0))
 
 
 def _headline(exercise: Exercise, verdict: Verdict) -> str:
     said = {
-        "passed": f"public checks passed ({exercise.points:g} points)",
+        "passed": f"public checks passed ({exercise.points:g} point{'s' * (exercise.points != 1)})",
         "failed": "not yet",
         "error": "your code raised an exception",
         "not_attempted": "not attempted yet",
     }[verdict.status]
-    return f"{'✓' if verdict.status == 'passed' else '✗' if verdict.lines else '·'} {exercise.name}: {said}"
+    sign = {"passed": "✓", "not_attempted": "·"}.get(verdict.status, "✗")
+    return f"{sign} {exercise.name}: {said}"
 
 
 def _explain(

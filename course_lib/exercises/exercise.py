@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +11,13 @@ from typing import Any
 
 import torch
 
-from course_lib.exercises.case import Answer, Case, Observation
+from course_lib.exercises.answer import Answer, Observation
+from course_lib.exercises.case import Case
 from course_lib.exercises.compare import difference
 
 Check = Callable[[Any, Case], None]
 Symptom = Callable[[list[Observation]], bool]
+_AS_IT_IS = contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -84,18 +88,24 @@ class Exercise:
     def run(self, answer: Any, cases: Sequence[Case], check: Check | None = None) -> list[Case]:
         """Put every case to the answer; the cases then hold the observations.
 
-        Runs on one thread, since the inputs are small and threads that spin slow a busy machine
-        down; the number of threads and the random state are the caller's again afterwards.
+        Runs on one thread (the inputs are small, and threads that spin slow a busy machine down), in
+        float32, with gradients on. All of that and the random state are the caller's again
+        afterwards. What the answer prints is shown for the first case alone.
         """
-        threads = torch.get_num_threads()
+        threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
         torch.set_num_threads(1)
+        torch.set_default_dtype(torch.float32)
         try:
             for case in cases:
-                with torch.random.fork_rng(devices=[]):
+                quiet = (
+                    contextlib.redirect_stdout(io.StringIO()) if case is not cases[0] else _AS_IT_IS
+                )
+                with quiet, torch.random.fork_rng(devices=[]), torch.enable_grad():
                     torch.manual_seed(case.seed)
                     (check or self.check)(Answer(answer, case, self.name), case)
         finally:
             torch.set_num_threads(threads)
+            torch.set_default_dtype(dtype)
         return list(cases)
 
     def named_mistake(self, cases: Sequence[Case], check: Check | None = None) -> Mistake | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from course_lib.exercises.case import Answer, Case
+from course_lib.exercises.answer import Answer
+from course_lib.exercises.case import Case
 from course_lib.exercises.compare import Raised
 
 

@@ -1,0 +1,108 @@
+"""The student's side of a check: calls that are caught, results that are kept, and what was observed of them."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from course_lib.exercises.compare import Raised, describe, snapshot
+
+if TYPE_CHECKING:
+    from course_lib.exercises.case import Case
+
+
+@dataclass
+class Observation:
+    """One thing a check looked at: what was called, what came back, and how to judge it (None = fine)."""
+
+    label: str
+    kind: str  # "value", "score", "gradient" or "property"
+    call: str
+    got: Any
+    expected: Any
+    judge: Callable[[Any], str | None] = field(repr=False)
+    given: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def failure(self) -> str | None:
+        """One line on what is wrong, or None. A call that raised is always wrong."""
+        if isinstance(self.got, Raised):
+            return describe(self.got)
+        if isinstance(self.got, tuple):
+            for part in self.got:
+                if isinstance(part, Raised):
+                    return describe(part)
+        return self.judge(self.got)
+
+
+class Answer:
+    """A student's function, class or object; every call is caught, and its arguments are copies.
+
+    Calling it returns the plain result, an `Answer` around an object (an instance of the student's class), or `Raised`.
+    """
+
+    def __init__(self, target: Any, case: Case, name: str) -> None:
+        self._target, self._case, self._name = target, case, name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the student's code on copies of the arguments."""
+        self._case.last_call = f"{self._name}({', '.join(describe(a) for a in args)})"
+        try:
+            result = self._target(*map(_copy, args), **{k: _copy(v) for k, v in kwargs.items()})
+        except Exception as error:  # whatever the student's code raises is the student's result
+            return raised(error)
+        plain = (torch.Tensor, tuple, list, dict, int, float, str, bool, type(None))
+        if isinstance(result, plain) or type(result).__module__ == "numpy":
+            return result
+        return Answer(result, self._case, type(result).__name__)
+
+    def named_parameters(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """The student's module's own parameters of these names, as far as it has them."""
+        found = {name: getattr(self._target, name, None) for name in names}
+        return {k: v for k, v in found.items() if isinstance(v, torch.Tensor) and v.requires_grad}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            value = getattr(self._target, name)
+        except Exception as error:
+            return raised(error)
+        return Answer(value, self._case, f"{self._name}.{name}") if callable(value) else value
+
+
+def keep(value: Any) -> Any:
+    """A snapshot of a result; of an object of the student's, the object itself; `Raised` if it cannot be copied."""
+    try:
+        return snapshot(value._target if isinstance(value, Answer) else value)
+    except Exception as error:
+        return raised(error)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if type(value) in (tuple, list):
+        return type(value)(map(_copy, value))
+    if isinstance(value, dict):
+        return {k: _copy(v) for k, v in value.items()}
+    return value
+
+
+def raised(error: Exception) -> Raised:
+    """The exception with the last line of the student's own code, as far as it can be told from library code."""
+    own = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in f.filename
+        and "course_lib" not in f.filename
+        and "/torch/" not in f.filename
+    ]
+    where = (
+        f"line {own[-1].lineno} of {own[-1].name}: {own[-1].line or ''}".rstrip(": ") if own else ""
+    )
+    text = " ".join(str(error).split())[:200]
+    return Raised(type(error).__name__, text, where, own[-1].name if own else "your code")
