@@ -14,6 +14,7 @@ FILES = (
     "LICENSE",
     "Makefile",
     "README.md",
+    "conftest.py",
     "constraints.txt",
     "environment.yml",
     "nbgrader_config.py",
