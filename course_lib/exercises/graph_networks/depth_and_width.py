@@ -1,4 +1,4 @@
-"""Unit 05, the end of the lab: what depth and width cost."""
+"""Unit 05, exercises 7 and 8: what depth and width cost."""
 
 from __future__ import annotations
 
@@ -80,6 +80,15 @@ def absolute(h, adjacency):
     return _distance(h, (adjacency.sum(1) + 1).sqrt()) * h.norm()
 
 
+@smoothing_distance.mistake(
+    "This is the part that has arrived, u u^T h; the distance measures what is left of h without it."
+)
+def the_other_part(h, adjacency):
+    u = (adjacency.sum(1) + 1).sqrt()
+    u = (u / u.norm()).unsqueeze(1)
+    return (u @ (u.T @ h)).norm() / h.norm()
+
+
 # 8 ----------------------------------------------------------------------------------------------
 
 DRAWS = 6000
@@ -116,6 +125,22 @@ def sampled_sum(answer, case: Case) -> None:
         f"mean and variance over {DRAWS} estimates", judge, many, kind="score", given=given
     )
 
+    same, other = case.generator(), case.generator()
+    state = same.get_state()
+    first = answer(h, q, 2, 20, same)
+    same.set_state(state)
+    again, different = answer(h, q, 2, 20, same), answer(h, q, 2, 20, other)
+    case.expect_that("the generator decides", _follows_generator, (first, again, different))
+
+
+def _follows_generator(results) -> str | None:
+    first, again, different = results
+    if not torch.equal(first, again):
+        return "the same state of the generator gives other estimates: pass generator=generator to every draw"
+    if torch.equal(first, different):
+        return "another generator gives the very same estimates: pass generator=generator to every draw"
+    return None
+
 
 def _one_of(rows: Tensor):
     def judge(got) -> str | None:
@@ -140,7 +165,10 @@ def _mean_and_variance(exact: Tensor, variance: Tensor, wide: int):
             return f"biased: the mean is {float(off.max()):.0f} standard errors away from the exact sum"
         ratio = got.var(0) / variance
         if not bool(((ratio > 0.85) & (ratio < 1.18)).all()):
-            return f"unbiased, but its variance is {float(ratio.min()):.2f} times that of k independent draws"
+            return f"the mean is right, but the variance is {float(ratio.min()):.2f} times that of k independent draws"
+        neighbors = torch.corrcoef(torch.stack([got[:-1, 0], got[1:, 0]]))[0, 1]
+        if float(neighbors.abs()) > 6 / DRAWS**0.5:
+            return "an estimate tells something about the next one: draw each of them anew"
         return None
 
     return judge
@@ -164,11 +192,27 @@ def _drawn(q, k, draws, generator):
 
 
 @sampled_sum.symptom(
-    lambda seen: bool(_many(seen)[0].std(0).max() < 1e-4),
-    "All your estimates are the same number: that is the exact sum, and nothing was sampled.",
+    lambda seen: torch.allclose(_many(seen)[0], _many(seen)[1]["exact"], rtol=1e-3),
+    "All your estimates are the exact sum: nothing was sampled.",
 )
 def exact_sum(h, q, k, draws, generator):
     return h.sum(0).expand(draws, -1)
+
+
+@sampled_sum.symptom(
+    lambda seen: bool(_many(seen)[0].std(0).max() < 1e-4),
+    "All your estimates are one and the same: draw k rows anew for each of them.",
+)
+def one_for_all(h, q, k, draws, generator):
+    return reference.sampled_sum(h, q, k, 1, generator).expand(draws, -1)
+
+
+@sampled_sum.symptom(
+    lambda seen: "generator" in (seen[2].failure() or ""),
+    "Your draws do not come from the generator that was given: pass generator=generator to torch.multinomial.",
+)
+def own_randomness(h, q, k, draws, generator):
+    return reference.sampled_sum(h, q, k, draws, torch.Generator().manual_seed(1))
 
 
 @sampled_sum.symptom(
@@ -200,7 +244,7 @@ def not_divided(h, q, k, draws, generator):
         _mean_is(seen, lambda g: g["exact"])
         and bool((_many(seen)[0].var(0) > 0.9 * _many(seen)[1]["spread"]).all())
     ),
-    "Unbiased, but as noisy as one draw: your k draws of an estimate are one and the same row.",
+    "Right on average, but as noisy as a single draw: k is ignored, or the k draws are one and the same row.",
 )
 def one_draw(h, q, k, draws, generator):
     return (h / q.unsqueeze(1))[_drawn(q, 1, draws, generator)].expand(-1, k, -1).mean(1)

@@ -1,4 +1,4 @@
-"""Unit 05, second half of the lab: what the layers can and cannot do."""
+"""Unit 05, exercises 5 and 6: what aggregators tell apart, and a trained classifier."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from course_lib.data.citation_graph import citation_graph
 from course_lib.exercises.case import Case
 from course_lib.exercises.compare import Raised, describe
 from course_lib.exercises.graph_networks import reference
-from course_lib.exercises.graph_networks.layers import unit
+from course_lib.exercises.graph_networks.aggregation import unit
 
 # 5 ----------------------------------------------------------------------------------------------
 
@@ -19,7 +19,7 @@ from course_lib.exercises.graph_networks.layers import unit
     points=1,
     minutes=7,
     reference=reference.told_apart,
-    cases=10,
+    cases=14,
     hints=[
         "Reduce each multiset over its rows first; only then compare the two results.",
         "Two results differ if any of their entries does.",
@@ -29,12 +29,11 @@ from course_lib.exercises.graph_networks.layers import unit
 def told_apart(answer, case: Case) -> None:
     """bool [3]: do sum, mean and max, in this order, tell the multisets left [n, F] and right [m, F] apart?"""
     rows, wide = case.size(2, 5), case.size(2, 3)
+    column = int(torch.randint(wide, (), generator=case.random))
     left = torch.randint(-4, 5, (rows, wide), generator=case.random).float()
     right = left[case.permutation(rows)]
-    kind = case.index % 5
-    if kind == 0:  # the same multiset
-        pass
-    elif kind == 1:  # every row twice: mean and max cannot see it
+    kind = case.index % 7
+    if kind == 1:  # every row twice: mean and max cannot see it
         left, right = left + 5, right.repeat(2, 1) + 5
     elif kind == 2:  # all rows merged into one: the sum cannot see it
         left = left - 5
@@ -42,11 +41,16 @@ def told_apart(answer, case: Case) -> None:
     elif kind == 3:  # one entry raised, below the largest: max cannot see it
         left = torch.cat([left, left.amax(0, keepdim=True) + 9])
         right = left.clone()
-        right[0, 0] += 1.0
-    else:  # one column with the largest entry raised
-        left[:, 0] = left[0, 0]
+        right[0, column] += 1.0
+    elif kind == 4:  # the largest entry of one column raised
+        left[:, column] = left[0, column]
         right = left.clone()
-        right[0, 0] += 2.0
+        right[0, column] += 2.0
+    elif kind == 5:  # the very same matrix
+        right = left.clone()
+    elif kind == 6:  # many rows shuffled: their sum differs in the last digit
+        left = case.uniform(rows + 60, wide, low=1.0, high=100.0)
+        right = left.flip(0)
     case.expect(answer(left, right), reference.told_apart(left, right))
 
 
@@ -86,26 +90,40 @@ def row_by_row(left, right):
     return torch.full((3,), not same)
 
 
+@told_apart.mistake(
+    "Sums in another order differ in the last digit; compare with torch.isclose rather than ==."
+)
+def exact_equality(left, right):
+    return _three(left, right, lambda a, b: (a != b).any())
+
+
+@told_apart.mistake(
+    "Your answer is always True. A method without its parentheses, `same.all`, counts as true."
+)
+def always_true(left, right):
+    return torch.ones(3, dtype=torch.bool)
+
+
 # 6 ----------------------------------------------------------------------------------------------
 
 
 @unit.exercise(
     points=3,
-    minutes=13,
+    minutes=12,
     reference=reference.node_classifier,
     cases=2,
     hints=[
         "Two layers: M relu(M X W1 + b1) W2 + b2. The matrix M comes in twice.",
         "The loss reads only the training nodes: index logits and labels with train_mask.",
-        "About a hundred Adam steps at a rate near 0.01 are plenty; return logits, not probabilities or classes.",
+        "About a hundred Adam steps at the rate 0.02 are enough; return logits, not probabilities or classes.",
     ],
 )
 def node_classifier(answer, case: Case) -> None:
     """Train a two-layer GCN on the labelled nodes and return its logits [N, C] for all nodes."""
     graph = citation_graph(
         num_nodes=case.size(460, 500),
-        num_classes=3,
-        num_features=60,
+        num_classes=case.size(3, 4),
+        num_features=case.size(56, 64),
         avg_degree=4.0,
         homophily=0.85,
         topic=0.15,
@@ -156,12 +174,22 @@ def _is_classes(observations) -> bool:
 
 
 def _loss_on_all(observations) -> bool:
-    return isinstance(observations[0].got, Raised) and "out of bounds" in observations[0].got.text
+    return isinstance(observations[0].got, Raised) and "Target -1" in observations[0].got.text
 
 
-def _barely_trained(observations) -> bool:
+def _only_training_nodes(observations) -> bool:
+    return len(observations[0].got) == int(observations[0].given["train"].sum())
+
+
+def _fit(observations) -> float:
+    """Accuracy on the training nodes."""
     logits, given = _logits(observations)
-    return given["accuracy"](logits, given["train"]) < 0.8
+    return given["accuracy"](logits, given["train"])
+
+
+def _one_class(observations) -> bool:
+    logits, given = _logits(observations)
+    return float((logits.argmax(1) == 0)[given["held_back"]].float().mean()) > 0.9
 
 
 def _like_an_mlp(observations) -> bool:
@@ -189,10 +217,35 @@ def loss_on_all(x, matrix, labels, train_mask, num_classes):
 
 
 @node_classifier.symptom(
-    _barely_trained,
+    _only_training_nodes, "You returned the training nodes alone; logits for all nodes are wanted."
+)
+def training_nodes(x, matrix, labels, train_mask, num_classes):
+    return reference.node_classifier(x, matrix, labels, train_mask, num_classes)[train_mask]
+
+
+@node_classifier.symptom(
+    _one_class,
+    "Nearly every node is called class 0: did the unknown labels, -1, become class 0 in the loss?",
+)
+def unknown_as_zero(x, matrix, labels, train_mask, num_classes):
+    every = torch.ones_like(train_mask)
+    return reference.node_classifier(x, matrix, labels.clamp(min=0), every, num_classes)
+
+
+@node_classifier.symptom(
+    lambda seen: _fit(seen) < 0.2,
+    "Fewer training nodes are right than by guessing: does the loss have the wrong sign?",
+)
+def wrong_sign(x, matrix, labels, train_mask, num_classes):
+    return -reference.node_classifier(x, matrix, labels, train_mask, num_classes)
+
+
+@node_classifier.symptom(
+    lambda seen: _fit(seen) < 0.8,
     "Even the training nodes are wrong: too few steps, a rate too small, or a missing zero_grad, backward or step.",
 )
 def untrained(x, matrix, labels, train_mask, num_classes):
+    torch.manual_seed(0)
     return matrix @ torch.randn(len(x), num_classes)
 
 

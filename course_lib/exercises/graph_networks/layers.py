@@ -1,11 +1,13 @@
-"""Unit 05, first half of the lab: one layer at a time."""
+"""Unit 05, exercises 1 and 2: the normalised adjacency and a layer that uses it."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from course_lib.exercises.case import Case
+from course_lib.exercises.compare import describe
 from course_lib.exercises.engine import Unit
 from course_lib.exercises.graph_networks import reference
 
@@ -49,7 +51,7 @@ def degrees_without_loops(adjacency):
 
 
 @normalized_adjacency.mistake(
-    "An isolated node has degree 0 in A, and 0 ** -0.5 is infinite: add the identity before you count."
+    "Your degrees come from A: an isolated node then has degree 0, and 0 ** -0.5 is infinite. Take them from A + I."
 )
 def isolated_infinite(adjacency):
     scale = adjacency.sum(1) ** -0.5
@@ -81,6 +83,22 @@ def full_degrees(adjacency):
     return loops / loops.sum(1) / loops.sum(1, keepdim=True)
 
 
+@normalized_adjacency.mistake(
+    "You normalised by columns, (A + I) D^-1: columns sum to one, and the matrix is not symmetric."
+)
+def column_normalised(adjacency):
+    loops = adjacency + torch.eye(len(adjacency))
+    return loops / loops.sum(0)
+
+
+@normalized_adjacency.mistake(
+    "Only one side is divided by the square roots of the degrees; rows and columns both need it."
+)
+def one_sided(adjacency):
+    loops = adjacency + torch.eye(len(adjacency))
+    return loops / loops.sum(1, keepdim=True).sqrt()
+
+
 # 2 ----------------------------------------------------------------------------------------------
 
 
@@ -96,18 +114,89 @@ def full_degrees(adjacency):
 )
 def GCNLayer(answer, case: Case) -> None:
     """A module with parameters weight [in, out] and bias [out] whose forward(x, matrix) is M X W + b."""
-    nodes, wide, out = case.size(2, 7), case.size(2, 5), case.size(1, 4)
+    wide = case.size(2, 5)
+    out, nodes = wide + case.size(1, 3), wide + case.size(1, 4) + 3  # three different sizes
     x, weight, bias = case.normal(nodes, wide), case.normal(wide, out), case.normal(out)
-    matrix = case.random_graph(nodes, isolated=case.flag(), directed=True) * case.uniform(
-        nodes, nodes, low=0.2
-    )
-    matrix = matrix + torch.diag(case.uniform(nodes, low=0.2))
+    matrix = case.random_graph(nodes, isolated=case.flag(), directed=True)
+    matrix = matrix * case.uniform(nodes, nodes, low=0.2) + torch.diag(case.uniform(nodes, low=0.2))
     layer = answer(wide, out)
+    case.expect_that("fresh weights", _xavier_uniform(wide, out), layer.weight)
+    case.expect(layer.bias, torch.zeros(out), label="fresh bias")
     loaded = layer.load_state_dict({"weight": weight, "bias": bias})
     case.expect_that("parameters weight [in, out] and bias [out]", lambda keys: None, loaded)
     case.expect(layer(x, matrix), reference.gcn_layer(x, matrix, weight, bias))
     case.expect_gradient(layer, lambda h, m: reference.gcn_layer(h, m, weight, bias), x, matrix)
+    case.expect_parameter_gradients(
+        layer,
+        lambda own, h, m: reference.gcn_layer(h, m, own["weight"], own["bias"]),
+        {"weight": weight, "bias": bias},
+        x,
+        matrix,
+    )
     case.expect_equivariant(layer, x, matrix, axes=((0,), (0, 1)), out_axes=(0,))
+
+
+def _xavier_uniform(wide: int, out: int):
+    bound = (6 / (wide + out)) ** 0.5
+
+    def judge(weight) -> str | None:
+        if tuple(weight.shape) != (wide, out):
+            return f"{describe(weight)}; weight should be [{wide}, {out}]"
+        if float(weight.abs().max()) > bound + 1e-6:
+            return f"an entry exceeds the bound {bound:.2f} of xavier_uniform_"
+        if float(weight.std()) < 0.25 * bound:
+            return "the entries hardly differ: was nn.init.xavier_uniform_ forgotten?"
+        return None
+
+    return judge
+
+
+def _says(*texts: str):
+    """A symptom: some call of the case raised, or was told, one of these texts."""
+
+    def shown(observations) -> bool:
+        told = [o.failure() or "" for o in observations]
+        return any(text in told_one for told_one in told for text in texts)
+
+    return shown
+
+
+@GCNLayer.symptom(
+    _says("size mismatch for weight", "weight should be ["),
+    "`weight` has the wrong shape: it is [in, out] here, and stands on the right of X.",
+)
+class TurnedWeightLayer(reference.GCNLayer):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(out_channels, in_channels)
+
+
+@GCNLayer.symptom(
+    _says("Missing key", "Unexpected key", "has no attribute 'weight'", "has no attribute 'bias'"),
+    "The parameters must be self.weight and self.bias, each made with nn.Parameter (nn.Linear inside renames them).",
+)
+class LinearInsideLayer(nn.Module):
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.linear = nn.Linear(in_channels, out_channels)
+
+    def forward(self, x, matrix):
+        return matrix @ self.linear(x)
+
+
+def _right_but_cut(observations) -> bool:
+    values = [o.failure() for o in observations if o.kind == "value"]
+    return not any(values) and _says("gradient reaches weight", "gradient reaches bias")(
+        observations
+    )
+
+
+@GCNLayer.symptom(
+    _right_but_cut,
+    "The output is right, but the parameters cannot learn: use self.weight itself, not its .data or a detached copy.",
+)
+class DetachedLayer(reference.GCNLayer):
+    def forward(self, x, matrix):
+        return reference.gcn_layer(x, matrix, self.weight.data, self.bias.data)
 
 
 @GCNLayer.mistake("You multiplied by M transposed: messages then run from targets back to sources.")
@@ -144,133 +233,9 @@ class NoBiasLayer(reference.GCNLayer):
         return matrix @ x @ self.weight
 
 
-# 3 ----------------------------------------------------------------------------------------------
-
-
-@unit.exercise(
-    points=2,
-    minutes=9,
-    reference=reference.neighbor_mean,
-    hints=[
-        "Row 0 of edge_index holds the sources, row 1 the targets. Who receives?",
-        "Two sums by index_add_: of the messages, and of ones. Then divide.",
-        "A node that receives nothing has count 0; clamp the count at 1.",
-    ],
+@GCNLayer.mistake(
+    "You added the identity to M, but M comes ready to use: its self-loops are in it."
 )
-def neighbor_mean(answer, case: Case) -> None:
-    """The mean [N, F] of what each node receives along edge_index [2, E]; zero where nothing arrives."""
-    nodes = case.size(3, 8)
-    adjacency = case.random_graph(nodes, isolated=case.flag(), directed=True)
-    adjacency[0, 1:] = 0.0  # node 0 sends but never receives
-    adjacency[1, 0] = 1.0
-    edge_index, x = reference.to_edges(adjacency), case.normal(nodes, case.size(2, 4))
-    expected = reference.neighbor_mean(x, edge_index)
-    case.expect(answer(x, edge_index), expected)
-    shuffled = edge_index[:, case.permutation(edge_index.shape[1])]
-    case.expect(answer(x, shuffled), expected, label="the same edges in another order")
-    case.expect_gradient(answer, reference.neighbor_mean, x, edge_index)
-
-
-def _mean_from(x, edge_index, gather, scatter, count):
-    total = torch.zeros_like(x).index_add_(0, edge_index[scatter], x[edge_index[gather]])
-    ones = torch.ones(edge_index.shape[1])
-    return total, torch.zeros(len(x)).index_add_(0, edge_index[count], ones).unsqueeze(1)
-
-
-@neighbor_mean.mistake(
-    "Sources and targets are swapped: you averaged over the nodes that each node sends to."
-)
-def swapped(x, edge_index):
-    total, count = _mean_from(x, edge_index, 1, 0, 0)
-    return total / count.clamp(min=1)
-
-
-@neighbor_mean.mistake(
-    "This is the sum over neighbours; it still has to be divided by how many there are."
-)
-def sum_only(x, edge_index):
-    return _mean_from(x, edge_index, 0, 1, 1)[0]
-
-
-@neighbor_mean.mistake(
-    "A node that receives nothing gives 0/0 = NaN. What should its mean be here?"
-)
-def not_a_number(x, edge_index):
-    total, count = _mean_from(x, edge_index, 0, 1, 1)
-    return total / count
-
-
-@neighbor_mean.mistake(
-    "You divided by the number of edges that leave a node, not by the number that arrive."
-)
-def out_degrees(x, edge_index):
-    total, count = _mean_from(x, edge_index, 0, 1, 0)
-    return total / count.clamp(min=1)
-
-
-@neighbor_mean.mistake(
-    "Each node is counted among its own neighbours; there is no self-loop in edge_index."
-)
-def with_itself(x, edge_index):
-    total, count = _mean_from(x, edge_index, 0, 1, 1)
-    return (total + x) / (count + 1)
-
-
-@neighbor_mean.mistake(
-    "`total[targets] += ...` keeps one message per target and drops the others; index_add_ adds them all."
-)
-def overwritten(x, edge_index):
-    total = torch.zeros_like(x)
-    total[edge_index[1]] += x[edge_index[0]]
-    count = _mean_from(x, edge_index, 0, 1, 1)[1]
-    return total / count.clamp(min=1)
-
-
-# 4 ----------------------------------------------------------------------------------------------
-
-
-@unit.exercise(
-    points=1,
-    minutes=6,
-    reference=reference.gin_aggregate,
-    hints=[
-        "Nothing is divided in GIN.",
-        "The node itself enters once, weighted by 1 + eps; A has no self-loops.",
-    ],
-)
-def gin_aggregate(answer, case: Case) -> None:
-    """What GIN feeds its MLP: (1 + eps) h_v + sum of h_u over neighbours u; h [N, F], dense adjacency."""
-    nodes = case.size(2, 8)
-    adjacency = case.random_graph(nodes, isolated=case.flag(), directed=True)
-    h, eps = case.normal(nodes, case.size(2, 4)), float(case.uniform(1, low=0.1, high=0.9))
-    case.expect(answer(h, adjacency, eps), reference.gin_aggregate(h, adjacency, eps))
-    case.expect_gradient(answer, reference.gin_aggregate, h, adjacency, extra=(0.5,))
-    case.expect_equivariant(answer, h, adjacency, axes=((0,), (0, 1)), out_axes=(0,), extra=(eps,))
-
-
-@gin_aggregate.mistake(
-    "You took the mean over neighbours. GIN sums: the mean cannot see how many there are."
-)
-def gin_mean(h, adjacency, eps):
-    return (1 + eps) * h + adjacency @ h / adjacency.sum(1, keepdim=True).clamp(min=1)
-
-
-@gin_aggregate.mistake(
-    "The node itself has weight eps; it should be 1 + eps, so that eps = 0 is the plain sum."
-)
-def gin_eps(h, adjacency, eps):
-    return eps * h + adjacency @ h
-
-
-@gin_aggregate.mistake(
-    "The node itself is in twice: once with 1 + eps, once through a self-loop that you added to A."
-)
-def gin_loops(h, adjacency, eps):
-    return (1 + eps) * h + adjacency @ h + h
-
-
-@gin_aggregate.mistake(
-    "1 + eps multiplies the neighbours too; it belongs to the node itself alone."
-)
-def gin_all(h, adjacency, eps):
-    return (1 + eps) * (h + adjacency @ h)
+class LoopsAgainLayer(reference.GCNLayer):
+    def forward(self, x, matrix):
+        return (matrix + torch.eye(len(x))) @ x @ self.weight + self.bias
