@@ -10,6 +10,7 @@ The figure shows itself when the block ends. Colours are Okabe and Ito's, told a
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -83,7 +84,13 @@ def figure(
     borrowed = [f.name for f in built_on if getattr(f, "substituted", False)]
     if borrowed:
         note = f"NOT YOURS: drawn with the library's {', '.join(borrowed)}"
-        fig.supxlabel(note, fontsize=9, color=RED, x=0.01, ha="left")
+        fig.supxlabel(
+            textwrap.fill(note, int(13 * fig.get_figwidth())),
+            fontsize=9,
+            color=RED,
+            x=0.01,
+            ha="left",
+        )
         alt = f"{alt} {note}."
     show_png(to_png(fig), alt)
 

@@ -92,6 +92,15 @@ class Case:
         adjacency.fill_diagonal_(0.0)
         return adjacency
 
+    def new(self, answer: Answer, *args: Any) -> Any:
+        """An instance of the student's class; `Raised` if calling it gives a plain value such as None."""
+        made = answer(*args)
+        if isinstance(made, (Answer, Raised)):
+            return made
+        return Raised(
+            "TypeError", f"{self.last_call} gave {describe(made)}; an object with methods is wanted"
+        )
+
     # expectations
 
     def expect(

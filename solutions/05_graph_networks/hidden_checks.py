@@ -23,7 +23,7 @@ def one_node_one_channel(answer, case: Case) -> None:
     for nodes, wide, out in ((1, 1, 1), (1, 4, 2), (case.size(2, 6), 1, 3)):
         weight, bias = case.normal(wide, out), case.normal(out)
         x, matrix = case.normal(nodes, wide), case.normal(nodes, nodes)
-        layer = answer(wide, out)
+        layer = case.new(answer, wide, out)
         layer.load_state_dict({"weight": weight, "bias": bias})
         case.expect(layer(x, matrix), reference.gcn_layer(x, matrix, weight, bias))
 

@@ -57,7 +57,7 @@ def unit():
     def layer(answer, case):
         """x times a weight."""
         weight, x = case.normal(3), case.normal(2, 3)
-        made = answer(3)
+        made = case.new(answer, 3)
         case.expect_that(
             "a parameter `weight`", lambda got: None, made.load_state_dict({"weight": weight})
         )
@@ -208,3 +208,78 @@ def test_summary_says_whose(unit, capsys):
     unit.summary()
     out = capsys.readouterr().out
     assert "2 of 3" in out and "the library's" in out and "not checked" in out
+
+
+def test_a_check_run_twice_earns_nothing_for_the_librarys_version(
+    unit, capsys, tmp_path, monkeypatch
+):
+    report = tmp_path / "report.jsonl"
+    monkeypatch.setenv("COURSE_REPORT", str(report))
+    theirs = unit.check("doubled", lambda x: x)
+    assert unit.check("doubled", theirs) is theirs
+    assert "Run the cell with your own doubled first" in capsys.readouterr().out
+    assert (
+        unit.results["doubled"] == "failed"
+        and progress.load()["99_small"]["doubled"]["earned"] == 0
+    )
+    assert [json.loads(line)["earned"] for line in report.read_text().splitlines()] == [0]
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    with pytest.raises(AssertionError, match="library's version"):
+        unit.check("doubled", theirs)
+
+
+def test_the_librarys_class_can_be_subclassed_and_says_whose_it_is(unit, capsys):
+    theirs = unit.check("layer", lambda width: None)
+    assert repr(theirs) == "<NOT YOURS: the library's layer>" and theirs.substituted
+
+    class Mine(theirs):
+        pass
+
+    assert torch.equal(Mine(2)(torch.ones(2)), torch.ones(2))
+    unit.check("layer", theirs)
+    assert "library's version" in capsys.readouterr().out
+
+
+def test_an_error_of_torchs_own_is_not_taken_for_the_stub(unit, capsys):
+    class NoForward(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(width))
+
+    unit.check("layer", NoForward)
+    out = capsys.readouterr().out
+    assert "not attempted" not in out and 'required "forward" function' in out
+
+
+def test_sparse_and_meta_results_never_crash_the_check(unit, capsys):
+    unit.check("layer", lambda width: None)
+    assert unit.verdict("doubled", lambda x: (2 * x).to_sparse()).status in ("passed", "failed")
+    assert "meta tensor" in "".join(unit.verdict("doubled", lambda x: (2 * x).to("meta")).lines)
+
+
+def test_global_settings_of_the_notebook_neither_harm_nor_change(unit):
+    threads = torch.get_num_threads()
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert unit.verdict("doubled", double).status == "passed"
+        assert unit.verdict("layer", Affine).status == "passed"
+        assert not torch.is_grad_enabled() and torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(torch.float32)
+    assert torch.get_num_threads() == threads
+
+
+def test_an_answers_prints_are_shown_for_the_first_case_alone(unit, capsys):
+    def chatty(x):
+        print("shape", tuple(x.shape))
+        return 2 * x
+
+    unit.check("doubled", chatty)
+    assert 1 <= capsys.readouterr().out.count("shape") <= 4
+
+
+def test_numpy_where_gradients_must_flow_is_said(unit, capsys):
+    unit.check("doubled", lambda x: 2 * x.detach().numpy())
+    assert "a torch tensor is needed, so that gradients can flow" in capsys.readouterr().out

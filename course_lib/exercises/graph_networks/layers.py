@@ -119,7 +119,7 @@ def GCNLayer(answer, case: Case) -> None:
     x, weight, bias = case.normal(nodes, wide), case.normal(wide, out), case.normal(out)
     matrix = case.random_graph(nodes, isolated=case.flag(), directed=True)
     matrix = matrix * case.uniform(nodes, nodes, low=0.2) + torch.diag(case.uniform(nodes, low=0.2))
-    layer = answer(wide, out)
+    layer = case.new(answer, wide, out)
     case.expect_that("fresh weights", _xavier_uniform(wide, out), layer.weight)
     case.expect(layer.bias, torch.zeros(out), label="fresh bias")
     loaded = layer.load_state_dict({"weight": weight, "bias": bias})
