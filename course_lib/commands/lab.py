@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from course_lib.commands.notebooks import kernel_environment
 from course_lib.course_map import UnitRow
 
 
@@ -56,4 +57,4 @@ def jupyter_command(
 def open_lab(command: list[str]) -> NoReturn:
     """Become JupyterLab: this process is replaced, so that Ctrl-C and signals reach the server."""
     sys.stdout.flush()
-    os.execv(command[0], command)
+    os.execve(command[0], command, kernel_environment())

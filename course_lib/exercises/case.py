@@ -77,7 +77,7 @@ class Case:
         """A dense 0/1 adjacency [N, N], float32, without self-loops; at least one edge if nodes > 1.
 
         Row i, column j is 1 if there is an edge from j to i (a message from j reaches i). With `isolated`, the last
-        node has no edge at all. Without it every node has one: a ring lies under the random edges.
+        node has no edge at all. Without it the graph is connected: a path runs through all nodes.
         """
         used = nodes - 1 if isolated and nodes > 2 else nodes
         adjacency = torch.zeros(nodes, nodes)
@@ -85,10 +85,10 @@ class Case:
         adjacency[:used, :used] = (
             drawn if directed else torch.triu(drawn, 1) + torch.triu(drawn, 1).T
         )
-        ring = torch.arange(used)
-        adjacency[ring, ring.roll(1)] = 1.0
+        path = torch.arange(used - 1)
+        adjacency[path + 1, path] = 1.0
         if not directed:
-            adjacency[ring.roll(1), ring] = 1.0
+            adjacency[path, path + 1] = 1.0
         adjacency.fill_diagonal_(0.0)
         return adjacency
 

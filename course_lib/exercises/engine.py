@@ -21,6 +21,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,7 +152,7 @@ class Unit:
         lines = [_headline(exercise, verdict), *verdict.lines]
         if not passed and substitute:
             lines.append(f"NOT YOURS: going on with the library's {name}.")
-        message = "\n".join(line[:400] for line in lines)
+        message = "\n".join(_wrap(line[:400]) for line in lines)
         print(message)
         self.results[name] = verdict.status
         if not os.environ.get("COURSE_NO_PROGRESS"):
@@ -187,6 +188,11 @@ class Unit:
 
     def _attempts(self, name: str) -> int:
         return int(progress.load().get(self.name, {}).get(name, {}).get("attempts", 0))
+
+
+def _wrap(line: str) -> str:
+    """The line folded to what a notebook shows without a scroll bar."""
+    return textwrap.fill(line, 96, subsequent_indent=" " * 12, replace_whitespace=False)
 
 
 def _headline(exercise: Exercise, verdict: Verdict) -> str:

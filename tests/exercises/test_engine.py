@@ -282,4 +282,4 @@ def test_an_answers_prints_are_shown_for_the_first_case_alone(unit, capsys):
 
 def test_numpy_where_gradients_must_flow_is_said(unit, capsys):
     unit.check("doubled", lambda x: 2 * x.detach().numpy())
-    assert "a torch tensor is needed, so that gradients can flow" in capsys.readouterr().out
+    assert "a torch tensor is needed" in capsys.readouterr().out

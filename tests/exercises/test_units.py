@@ -57,11 +57,13 @@ def test_at_least_three_mistakes_hints_points_and_minutes(exercise):
 
 
 @pytest.mark.parametrize(("unit", "exercise", "mistake"), MISTAKES)
-def test_each_mistake_is_rejected_and_named(unit, exercise, mistake):
+def test_each_mistake_is_rejected_and_named(unit, exercise, mistake, capsys):
     verdict = unit.verdict(exercise.name, mistake.example)
     assert verdict.status in ("failed", "error")
     assert f"mistake   {mistake.text}" in "\n".join(verdict.lines)
-    assert len(verdict.lines) + 2 <= 12
+    unit.check(exercise.name, mistake.example)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) <= 12 and max(map(len, printed)) <= 96
 
 
 @pytest.mark.parametrize("adversary", adversaries.EVERYWHERE, ids=lambda a: a.__name__)
