@@ -9,6 +9,8 @@ The figure shows itself when the block ends. Colours are Okabe and Ito's, told a
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -92,13 +94,14 @@ def figure(
             ha="left",
         )
         alt = f"{alt} {note}."
-    show_png(to_png(fig), alt)
+    tag = image_tag(to_png(fig), alt)
+    display({"text/html": tag, "text/plain": f"<figure: {alt}>"}, raw=True)
 
 
-def show_png(png: bytes, alt: str) -> None:
-    """Display a PNG with its text alternative."""
-    data = {"image/png": png, "text/plain": f"<figure: {alt}>"}
-    display(data, raw=True, metadata={"image/png": {"alt": alt}})
+def image_tag(png: bytes, alt: str) -> str:
+    """An HTML <img> that holds the PNG and its text alternative: notebooks' own PNG outputs drop the latter."""
+    source = base64.b64encode(png).decode()
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{source}">'
 
 
 def _array(values: Any) -> np.ndarray:

@@ -2,14 +2,12 @@
 
     widgets.explore(draw, alt="...", epoch=widgets.slider(0, 60, value=0, label="epoch"))
 
-draws `draw(ax, epoch)` again whenever a control moves. The picture is an <img> with its text alternative, and the same
-picture is stored as a plain PNG beside the widget, so that an export without a kernel still shows it.
+draws `draw(ax, epoch)` again whenever a control moves. The picture is an <img> with its text alternative, and is stored
+beside the widget as well, so that an export without a kernel still shows it.
 """
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +54,6 @@ class Explorer(ipywidgets.VBox):
     ) -> None:
         self.controls = controls
         self._draw, self._title, self._alt, self._size, self._cols = draw, title, alt, size, cols
-        self.png = b""
         self.image = ipywidgets.HTML()
         super().__init__([*controls.values(), self.image])
         self.refresh()
@@ -67,11 +64,7 @@ class Explorer(ipywidgets.VBox):
         """Draw the figure for the controls' present values."""
         fig, axes = plots.new_figure(self._title, 1, self._cols, self._size)
         self._draw(axes, **{name: control.value for name, control in self.controls.items()})
-        self.png = plots.to_png(fig)
-        source = base64.b64encode(self.png).decode()
-        self.image.value = (
-            f'<img alt="{html.escape(self._alt)}" src="data:image/png;base64,{source}">'
-        )
+        self.image.value = plots.image_tag(plots.to_png(fig), self._alt)
 
 
 def explore(
@@ -95,4 +88,4 @@ def explore(
     made = Explorer(draw, title, alt, size, cols, controls)
     view = made._repr_mimebundle_()
     data = view[0] if isinstance(view, tuple) else view
-    display({**data, "image/png": made.png}, raw=True, metadata={"image/png": {"alt": alt}})
+    display({**data, "text/html": made.image.value}, raw=True)

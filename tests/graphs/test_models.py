@@ -26,7 +26,7 @@ from tests.requirements import require
 
 @pytest.fixture(scope="module")
 def graph():
-    return citation_graph(num_nodes=400, num_classes=3, num_features=60, seed=0)
+    return citation_graph(num_nodes=400, num_classes=3, num_features=60, topic=0.2, seed=0)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2, 5])
