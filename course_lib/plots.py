@@ -101,7 +101,7 @@ def figure(
 def image_tag(png: bytes, alt: str) -> str:
     """An HTML <img> that holds the PNG and its text alternative: notebooks' own PNG outputs drop the latter."""
     source = base64.b64encode(png).decode()
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{source}">'
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{source}" style="max-width:100%">'
 
 
 def _array(values: Any) -> np.ndarray:

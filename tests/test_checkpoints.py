@@ -48,8 +48,13 @@ def test_an_interrupt_leaves_a_checkpoint_to_go_on_from(tmp_path, every):
         return noisy_error(model, batch)
 
     steps = []
-    with pytest.raises(KeyboardInterrupt):
-        run(6, loss_fn=interrupt, checkpoint=path, checkpoint_every=every)
+    # A shell that starts the tests in the background has them ignore SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(6, loss_fn=interrupt, checkpoint=path, checkpoint_every=every)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [file.name for file in path.parent.iterdir()] == ["run.pt"]
     epochs = []
     model, _, resumed = run(6, checkpoint=path, on_epoch=lambda epoch, _: epochs.append(epoch))
