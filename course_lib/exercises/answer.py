@@ -59,10 +59,11 @@ class Answer:
             return result
         return Answer(result, self._case, type(result).__name__)
 
-    def named_parameters(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
-        """The student's module's own parameters of these names, as far as it has them."""
+    def named_parameters(self, names: Iterable[str]) -> dict[str, torch.Tensor | None]:
+        """The student's module's own parameters of these names; None where it has none that learns."""
         found = {name: getattr(self._target, name, None) for name in names}
-        return {k: v for k, v in found.items() if isinstance(v, torch.Tensor) and v.requires_grad}
+        learns = {k for k, v in found.items() if isinstance(v, torch.Tensor) and v.requires_grad}
+        return {name: value if name in learns else None for name, value in found.items()}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -211,7 +211,9 @@ class Case:
         probe = self.normal(*out.shape)
         expected = torch.autograd.grad((out * probe).sum(), list(leaves.values()))
         got = layer(*args)
-        owned = {} if isinstance(layer, Raised) else layer.named_parameters(parameters)
+        owned = dict.fromkeys(parameters)
+        if not isinstance(layer, Raised):
+            owned = layer.named_parameters(parameters)
         self._observe_gradients("the parameters", got, probe, owned, list(expected))
 
     def _observe_gradients(
@@ -223,12 +225,15 @@ class Case:
                 "TypeError",
                 f"{describe(got)}: a torch tensor is needed, so that gradients can flow",
             )
-        elif isinstance(got, torch.Tensor) and leaves:
+        elif isinstance(got, torch.Tensor):
+            present = {name: leaf for name, leaf in leaves.items() if leaf is not None}
             try:
                 total = (got * probe).sum()
-                got = list(torch.autograd.grad(total, list(leaves.values()), allow_unused=True))
+                found = torch.autograd.grad(total, list(present.values()), allow_unused=True)
             except Exception:
-                got = [None] * len(leaves)
+                found = ()
+            gradients = dict(zip(present, found))
+            got = [gradients.get(name) for name in leaves]
 
         def judge(gradients: Any) -> str | None:
             for name, gradient, right in zip(leaves, gradients, expected):
@@ -236,7 +241,7 @@ class Case:
                     return f"no gradient reaches {name}: was the graph cut by .detach(), .data, .item() or numpy?"
                 if (text := difference(gradient, right)) is not None:
                     return f"the gradient for {name} differs: {text}"
-            return None if leaves else "the module has no parameters"
+            return None
 
         label = f"gradient for {of}"
         self.observations.append(

@@ -92,3 +92,24 @@ def test_exceptions_in_constructor_and_method_are_caught():
     raised = Answer(Half, case, "Half")().step()
     assert raised.kind == "KeyError"
     assert Answer(Half, case, "Half")().missing.kind == "AttributeError"
+
+
+def test_a_parameter_that_cannot_learn_is_seen():
+    class Fixed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(3))
+            self.register_buffer("bias", torch.zeros(3))
+
+        def forward(self, x):
+            return x * self.weight + self.bias
+
+    def reference(own, x):
+        return x * own["weight"] + own["bias"]
+
+    case = Case(1)
+    values = {"weight": torch.ones(3), "bias": torch.zeros(3)}
+    case.expect_parameter_gradients(
+        Answer(Fixed(), case, "Fixed"), reference, values, case.normal(2, 3)
+    )
+    assert "no gradient reaches bias" in failures(case)[0]
