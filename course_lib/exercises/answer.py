@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +27,26 @@ class Observation:
     judge: Callable[[Any], str | None] = field(repr=False)
     given: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    again: list[Any] = field(default_factory=list, repr=False)  # what repeated calls gave
+
     def failure(self) -> str | None:
-        """One line on what is wrong, or None. A call that raised is always wrong."""
-        if isinstance(self.got, Raised):
-            return describe(self.got)
-        if isinstance(self.got, tuple):
-            for part in self.got:
+        """One line on what is wrong, or None. A call that raised is always wrong, and so is a wrong repetition."""
+        for got in (self.got, *self.again):
+            if (text := self._wrong(got)) is not None:
+                return text
+        return None
+
+    def _wrong(self, got: Any) -> str | None:
+        if isinstance(got, Raised):
+            return describe(got)
+        if isinstance(got, tuple):
+            for part in got:
                 if isinstance(part, Raised):
                     return describe(part)
-        return self.judge(self.got)
+        try:
+            return self.judge(got)
+        except Exception as error:
+            return f"{describe(got)} cannot be judged ({type(error).__name__}: {error})"[:200]
 
 
 class Answer:
@@ -59,11 +70,29 @@ class Answer:
             return result
         return Answer(result, self._case, type(result).__name__)
 
-    def named_parameters(self, names: Iterable[str]) -> dict[str, torch.Tensor | None]:
-        """The student's module's own parameters of these names; None where it has none that learns."""
-        found = {name: getattr(self._target, name, None) for name in names}
-        learns = {k for k, v in found.items() if isinstance(v, torch.Tensor) and v.requires_grad}
-        return {name: value if name in learns else None for name, value in found.items()}
+    def new_object(self, *args: Any) -> Any:
+        """What the student's class makes of `args`; `Raised` if that is a plain value such as None."""
+        made = self(*args)
+        if isinstance(made, (Answer, Raised)):
+            return made
+        text = f"{self._case.last_call} gave {describe(made)}; an object with methods is wanted"
+        return Raised("TypeError", text)
+
+    def gradient_of_argument(self, probe: torch.Tensor, wrt: int, *args: Any) -> Any:
+        """[gradient of <probe, f(args)> with respect to argument `wrt`, None if none arrives], or `Raised`."""
+        leaf = args[wrt].clone().requires_grad_(True)
+        got = self(*[leaf if i == wrt else a for i, a in enumerate(args)])
+        return _gradients(got, probe, [leaf])
+
+    def gradients_of_parameters(self, probe: torch.Tensor, names: Sequence[str], *args: Any) -> Any:
+        """The gradients of <probe, f(args)> for the module's own parameters; None for one that does not learn."""
+        got = self(*args)
+        own = [getattr(self._target, name, None) for name in names]
+        leaves = [p if isinstance(p, torch.Tensor) and p.requires_grad else None for p in own]
+        return _gradients(got, probe, leaves)
+
+    def settle(self, observations: list[Observation]) -> None:
+        """All calls of an answer in this process are made already; an answer elsewhere makes them now."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -73,6 +102,20 @@ class Answer:
         except Exception as error:
             return raised(error)
         return Answer(value, self._case, f"{self._name}.{name}") if callable(value) else value
+
+
+def _gradients(got: Any, probe: torch.Tensor, leaves: list[torch.Tensor | None]) -> Any:
+    if isinstance(got, Raised):
+        return got
+    if not isinstance(got, torch.Tensor):
+        text = f"{describe(got)}: a torch tensor is needed, so that gradients can flow"
+        return Raised("TypeError", text)
+    present = [leaf for leaf in leaves if leaf is not None]
+    try:
+        found = iter(torch.autograd.grad((got * probe).sum(), present, allow_unused=True))
+    except Exception:
+        return [None] * len(leaves)
+    return [None if leaf is None else next(found) for leaf in leaves]
 
 
 def keep(value: Any) -> Any:

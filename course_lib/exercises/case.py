@@ -18,7 +18,6 @@ from course_lib.exercises.answer import Answer, Observation, keep
 from course_lib.exercises.compare import (
     ATOL,
     RTOL,
-    Raised,
     as_tensor,
     describe,
     difference,
@@ -38,6 +37,7 @@ class Case:
     def __init__(self, seed: int, index: int = 2, scale: int = 1) -> None:
         self.seed, self.index, self.scale = seed, index, scale
         self.random = torch.Generator().manual_seed(seed)
+        self.check: Callable[[Any, Case], None] | None = None  # what was put to the answer last
         self.observations: list[Observation] = []
         self.last_call = ""
 
@@ -92,14 +92,15 @@ class Case:
         adjacency.fill_diagonal_(0.0)
         return adjacency
 
+    def again(self) -> Case:
+        """The same case, with nothing observed yet."""
+        fresh = Case(self.seed, self.index, self.scale)
+        fresh.check = self.check
+        return fresh
+
     def new(self, answer: Answer, *args: Any) -> Any:
         """An instance of the student's class; `Raised` if calling it gives a plain value such as None."""
-        made = answer(*args)
-        if isinstance(made, (Answer, Raised)):
-            return made
-        return Raised(
-            "TypeError", f"{self.last_call} gave {describe(made)}; an object with methods is wanted"
-        )
+        return answer.new_object(*args)
 
     # expectations
 
@@ -126,14 +127,7 @@ class Case:
         alone earns nothing, so a check that uses it has a value or a score beside it. `given` is
         kept for symptoms.
         """
-
-        def safely(value: Any) -> str | None:
-            try:
-                return judge(value)
-            except Exception as error:
-                return f"{describe(value)} cannot be judged ({type(error).__name__}: {error})"[:200]
-
-        self._observe(label, kind, got, None, safely, given)
+        self._observe(label, kind, got, None, judge, given)
 
     def expect_equivariant(
         self,
@@ -173,7 +167,7 @@ class Case:
 
     def expect_gradient(
         self,
-        answer: Callable[..., Any],
+        answer: Answer,
         reference: Callable[..., torch.Tensor],
         *args: torch.Tensor,
         wrt: int = 0,
@@ -187,13 +181,9 @@ class Case:
         expected_in[wrt].requires_grad_(True)
         out = reference(*expected_in, *extra)
         probe = self.normal(*out.shape)
-        (expected,) = torch.autograd.grad((out * probe).sum(), expected_in[wrt])
-
-        leaf = args[wrt].clone().requires_grad_(True)
-        got = answer(*[leaf if i == wrt else a for i, a in enumerate(args)], *extra)
-        self._observe_gradients(
-            f"argument {wrt}", got, probe, {f"argument {wrt}": leaf}, [expected]
-        )
+        expected = torch.autograd.grad((out * probe).sum(), expected_in[wrt])
+        got = answer.gradient_of_argument(probe, wrt, *args, *extra)
+        self._observe_gradients(f"argument {wrt}", [f"argument {wrt}"], got, expected)
 
     def expect_parameter_gradients(
         self,
@@ -210,43 +200,22 @@ class Case:
         out = reference(leaves, *args)
         probe = self.normal(*out.shape)
         expected = torch.autograd.grad((out * probe).sum(), list(leaves.values()))
-        got = layer(*args)
-        owned = dict.fromkeys(parameters)
-        if not isinstance(layer, Raised):
-            owned = layer.named_parameters(parameters)
-        self._observe_gradients("the parameters", got, probe, owned, list(expected))
+        names = list(parameters)
+        got = layer.gradients_of_parameters(probe, names, *args)
+        self._observe_gradients("the parameters", names, got, expected)
 
     def _observe_gradients(
-        self, of: str, got: Any, probe: torch.Tensor, leaves: dict, expected: list[torch.Tensor]
+        self, of: str, names: list[str], got: Any, expected: Sequence[torch.Tensor]
     ) -> None:
-        call = self.last_call
-        if not isinstance(got, (Raised, torch.Tensor)):
-            got = Raised(
-                "TypeError",
-                f"{describe(got)}: a torch tensor is needed, so that gradients can flow",
-            )
-        elif isinstance(got, torch.Tensor):
-            present = {name: leaf for name, leaf in leaves.items() if leaf is not None}
-            try:
-                total = (got * probe).sum()
-                found = torch.autograd.grad(total, list(present.values()), allow_unused=True)
-            except Exception:
-                found = ()
-            gradients = dict(zip(present, found))
-            got = [gradients.get(name) for name in leaves]
-
         def judge(gradients: Any) -> str | None:
-            for name, gradient, right in zip(leaves, gradients, expected):
+            for name, gradient, right in zip(names, gradients, expected):
                 if gradient is None:
                     return f"no gradient reaches {name}: was the graph cut by .detach(), .data, .item() or numpy?"
                 if (text := difference(gradient, right)) is not None:
                     return f"the gradient for {name} differs: {text}"
             return None
 
-        label = f"gradient for {of}"
-        self.observations.append(
-            Observation(label, "gradient", call, snapshot(got), snapshot(expected), judge)
-        )
+        self._observe(f"gradient for {of}", "gradient", got, snapshot(list(expected)), judge)
 
     def _observe(
         self,

@@ -85,8 +85,17 @@ class Exercise:
         seed = zlib.crc32(f"{self.unit}/{self.name}".encode())
         return [Case(seed + i, index=i) for i in range(self.cases)]
 
-    def run(self, answer: Any, cases: Sequence[Case], check: Check | None = None) -> list[Case]:
+    def run(
+        self,
+        answer: Any,
+        cases: Sequence[Case],
+        check: Check | None = None,
+        play: Callable[[Any, Case, str], Any] = Answer,
+    ) -> list[Case]:
         """Put every case to the answer; the cases then hold the observations.
+
+        `play(answer, case, name)` makes what the check is given; an answer in another process has a
+        class of its own for it.
 
         Runs on one thread (the inputs are small, and threads that spin slow a busy machine down), in
         float32, with gradients on. All of that and the random state are the caller's again
@@ -102,31 +111,32 @@ class Exercise:
                 )
                 with quiet, torch.random.fork_rng(devices=[]), torch.enable_grad():
                     torch.manual_seed(case.seed)
-                    (check or self.check)(Answer(answer, case, self.name), case)
+                    case.check = check or self.check
+                    player = play(answer, case, self.name)
+                    case.check(player, case)
+                    player.settle(case.observations)
         finally:
             torch.set_num_threads(threads)
             torch.set_default_dtype(dtype)
         return list(cases)
 
-    def named_mistake(self, cases: Sequence[Case], check: Check | None = None) -> Mistake | None:
+    def named_mistake(self, cases: Sequence[Case]) -> Mistake | None:
         """The first declared mistake that gives what was observed on *every* case and is not right on all.
 
         Args:
-            cases: cases that were run with the student's answer.
+            cases: cases that were run with the student's answer, by one check or by several.
         """
 
-        def again(answer: Any) -> list[Case]:
-            return self.run(answer, [Case(c.seed, c.index, c.scale) for c in cases], check)
+        def gives(answer: Any, case: Case) -> bool:
+            return _same(case, self.run(answer, [case.again()], case.check)[0])
 
-        exact = [m for m in self.mistakes if m.predicate is None]
-        right = again(self.reference) if exact else []
         for mistake in self.mistakes:
             if mistake.predicate is not None:
-                found = all(_shows(mistake.predicate, case.observations) for case in cases)
-            else:
-                made = again(mistake.example)
-                found = all(map(_same, cases, made)) and not all(map(_same, made, right))
-            if found:
+                if all(_shows(mistake.predicate, case.observations) for case in cases):
+                    return mistake
+            elif all(gives(mistake.example, case) for case in cases) and not all(
+                gives(self.reference, case) for case in cases
+            ):
                 return mistake
         return None
 
