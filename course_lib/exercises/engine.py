@@ -30,6 +30,9 @@ from course_lib.exercises import progress
 from course_lib.exercises.answer import Observation
 from course_lib.exercises.compare import Raised, describe
 from course_lib.exercises.exercise import Check, Exercise, Mistake
+from course_lib.exercises.forbidden import forbidden_in
+
+MOST_LINES = 12  # of what a check prints
 
 
 @dataclass(frozen=True)
@@ -76,22 +79,31 @@ class Unit:
 
     Args:
         name: number and slug, e.g. "05_graph_networks".
+        forbids: dotted names that no answer of the unit must use.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, forbids: Sequence[str] = ()) -> None:
+        self.name, self.forbids = name, tuple(forbids)
         self.exercises: dict[str, Exercise] = {}
         self.results: dict[str, str] = {}
 
     def exercise(
-        self, points: float, minutes: int, reference: Any, hints: Sequence[str] = (), cases: int = 5
+        self,
+        points: float,
+        minutes: int,
+        reference: Any,
+        hints: Sequence[str] = (),
+        cases: int = 5,
+        forbids: Sequence[str] = (),
+        uses: Sequence[str] = (),
     ) -> Callable[[Check], Exercise]:
-        """Declare an exercise; the decorated function is its check and its name."""
+        """Declare an exercise; the decorated function is its check and its name. The arguments are `Exercise`'s."""
 
         def declare(check: Check) -> Exercise:
             made = Exercise(
                 check.__name__, self.name, check, reference, points, minutes, tuple(hints), cases
             )
+            made.forbids, made.uses = (*self.forbids, *forbids), tuple(uses)
             self.exercises[made.name] = made
             return made
 
@@ -150,8 +162,8 @@ class Unit:
         passed = verdict.status == "passed"
         earned = exercise.points if passed else 0
         lines = [_headline(exercise, verdict), *verdict.lines]
-        if not passed and substitute:
-            lines.append(f"NOT YOURS: going on with the library's {name}.")
+        last = [f"NOT YOURS: going on with the library's {name}."] * (substitute and not passed)
+        lines += [*_forbidden(exercise, answer, [*lines, *last]), *last]
         message = "\n".join(_wrap(line[:400]) for line in lines)
         print(message)
         self.results[name] = verdict.status
@@ -224,6 +236,16 @@ def _hint(exercise: Exercise, attempt: int) -> tuple[str, ...]:
     if not exercise.hints:
         return ()
     return (f"  hint      {exercise.hints[min(attempt, len(exercise.hints)) - 1]}",)
+
+
+def _forbidden(exercise: Exercise, answer: Any, lines: Sequence[str]) -> list[str]:
+    """A line on what the answer must not use, if it uses any such thing and there is room below the other lines."""
+    if not (names := forbidden_in(answer, exercise.forbids)):
+        return []
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    line = f"  forbidden {names[0]}{more}: this exercise wants it built by hand; grading may give it no points"
+    printed = sum(_wrap(text[:400]).count("\n") + 1 for text in [*lines, line])
+    return [line] if printed <= MOST_LINES else []
 
 
 def _report(exercise: Exercise, status: str, earned: float, message: str) -> None:

@@ -42,6 +42,8 @@ class Exercise:
         reference: a correct answer by other means than the lab's; also what the lab goes on with.
         minutes: what a student needs.
         cases: how many public cases.
+        forbids: dotted names that an answer must not use (forbidden.py), the unit's among them.
+        uses: other exercises of the unit that an answer may call; in grading they are the master's.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Exercise:
     cases: int = 5
     mistakes: list[Mistake] = field(default_factory=list)
     hidden: list[Check] = field(default_factory=list)
+    forbids: Sequence[str] = ()
+    uses: Sequence[str] = ()
 
     @property
     def text(self) -> str:

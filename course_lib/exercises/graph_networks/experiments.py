@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +21,7 @@ from course_lib.exercises.graph_networks.aggregation import unit
     points=1,
     minutes=7,
     reference=reference.told_apart,
-    cases=14,
+    cases=7,
     hints=[
         "Reduce each multiset over its rows first; only then compare the two results.",
         "Two results differ if any of their entries does.",
@@ -112,6 +114,7 @@ def always_true(left, right):
     minutes=12,
     reference=reference.node_classifier,
     cases=2,
+    uses=("GCNLayer",),
     hints=[
         "Two layers: M relu(M X W1 + b1) W2 + b2. The matrix M comes in twice.",
         "The loss reads only the training nodes: index logits and labels with train_mask.",
@@ -121,7 +124,7 @@ def always_true(left, right):
 def node_classifier(answer, case: Case) -> None:
     """Train a two-layer GCN on the labelled nodes and return its logits [N, C] for all nodes."""
     graph = citation_graph(
-        num_nodes=case.size(460, 500),
+        num_nodes=460 + case.size(0, 40),
         num_classes=case.size(3, 4),
         num_features=case.size(56, 64),
         avg_degree=4.0,
@@ -140,7 +143,11 @@ def node_classifier(answer, case: Case) -> None:
     def accuracy(logits: Tensor, mask: Tensor) -> float:
         return float((logits[mask].argmax(1) == graph.y[mask]).float().mean())
 
-    none = accuracy(reference.feature_classifier(graph.x, *task), held_back)
+    @functools.cache
+    def none() -> float:
+        """What an MLP reaches, trained only where somebody asks."""
+        return accuracy(reference.feature_classifier(graph.x, *task), held_back)
+
     one = accuracy(reference.one_round_classifier(graph.x, matrix, *task), held_back)
     two = accuracy(reference.node_classifier(graph.x, matrix, *task), held_back)
     bar = 0.6 * one + 0.4 * two
@@ -153,7 +160,7 @@ def node_classifier(answer, case: Case) -> None:
         if (got := accuracy(logits, held_back)) < bar:
             return (
                 f"{got:.0%} of the held-back nodes right; at least {bar:.0%} wanted "
-                f"(without edges {none:.0%}, with one round of messages {one:.0%})"
+                f"(without edges {none():.0%}, with one round of messages {one:.0%})"
             )
         return None
 
@@ -194,7 +201,7 @@ def _one_class(observations) -> bool:
 
 def _like_an_mlp(observations) -> bool:
     logits, given = _logits(observations)
-    return given["accuracy"](logits, given["held_back"]) < given["none"] + 0.08
+    return given["accuracy"](logits, given["held_back"]) < given["none"]() + 0.08
 
 
 def _below_the_bar(observations) -> bool:

@@ -11,7 +11,14 @@ from course_lib.exercises.compare import describe
 from course_lib.exercises.engine import Unit
 from course_lib.exercises.graph_networks import reference
 
-unit = Unit("05_graph_networks")
+unit = Unit(
+    "05_graph_networks",
+    forbids=(
+        "torch_geometric",
+        "course_lib.graphs",
+        "course_lib.exercises.graph_networks.reference",
+    ),
+)
 
 
 # 1 ----------------------------------------------------------------------------------------------

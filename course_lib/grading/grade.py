@@ -1,0 +1,217 @@
+"""Grading one notebook: read it, put every exercise's cases to it in the sandbox, and collect the results.
+
+`Grader` holds what stays the same from notebook to notebook of a unit: the exercises with their hidden checks, the
+master's cells, and a warm sandbox.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from course_lib.course_map import UnitRow, find_unit, root
+from course_lib.exercises.engine import Unit
+from course_lib.grading import exercise_job, reading, result
+from course_lib.grading.plain import PlainSandbox
+from course_lib.grading.result import ExerciseResult, SubmissionResult
+from course_lib.grading.sandbox import Sandbox, SandboxError
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the instructor decides for a run: seconds a case, gigabytes a case, forbidden names, sandbox or not."""
+
+    timeout: float = 20.0
+    memory: float = 2.0
+    forbidden: str = "warn"
+    unsandboxed: bool = False
+
+    @property
+    def sandbox(self) -> str:
+        """The kind of sandbox, as results name it."""
+        return PlainSandbox.kind if self.unsandboxed else Sandbox.kind
+
+    def digest(self) -> str:
+        """A hash of the policy: results under another policy are other results."""
+        return _digest(json.dumps(asdict(self), sort_keys=True))
+
+
+def _digest(*texts: str | bytes) -> str:
+    made = hashlib.sha256()
+    for text in texts:
+        data = text.encode() if isinstance(text, str) else text
+        made.update(len(data).to_bytes(8, "big") + data)
+    return made.hexdigest()
+
+
+@functools.cache
+def load_unit(name: str) -> Unit:
+    """The unit's exercises with the hidden checks of solutions/ registered, once a process."""
+    row = find_unit(name)
+    unit = importlib.import_module(row.module).unit
+    path = root() / row.master.parent / "hidden_checks.py"
+    if path.is_file():
+        spec = importlib.util.spec_from_file_location(f"hidden_checks_{row.name}", path)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    return unit
+
+
+def checks_digest(row: UnitRow, folder: Path) -> str:
+    """A hash of all that decides a score but the answer: library, checks, hidden checks, master, torch."""
+    files = sorted((folder / "course_lib").rglob("*.py"))
+    files += [folder / row.master, folder / row.master.parent / "hidden_checks.py"]
+    parts = [str(torch.__version__)]
+    for path in files:
+        if path.is_file():
+            parts += [path.relative_to(folder).as_posix(), path.read_bytes()]
+    return _digest(*parts)
+
+
+class Grader:
+    """Grades notebooks of one unit. Use it in a `with` block.
+
+    Args:
+        row: the unit.
+        key: the secret.
+        policy: limits and rules.
+        slot: a number that no other grader alive has.
+        groups: whether to use control groups where they can be had.
+    """
+
+    def __init__(
+        self, row: UnitRow, key: bytes, policy: Policy, slot: int = 0, groups: bool = True
+    ) -> None:
+        self.row, self.key, self.policy = row, key, policy
+        self.unit = load_unit(row.name)
+        self.outline = reading.outline(self.unit, root() / row.master)
+        kind = PlainSandbox if policy.unsandboxed else Sandbox
+        self.sandbox = kind([row.slug], row.sandbox, policy.memory, slot, groups)
+        self.started = False
+        self.last_error = ""
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.started:
+            self.sandbox.close()
+
+    def _ready(self) -> Any:
+        if not self.started:
+            self.sandbox.start()
+            self.started = True
+        return self.sandbox
+
+    def grade(self, path: Path, attempt: int = 1) -> SubmissionResult:
+        """Grade the notebook at `path`. Never raises for what the notebook holds."""
+        began, self.last_error = time.monotonic(), ""
+        try:
+            found = reading.read_submission(path, self.outline)
+        except Exception as error:  # reading is ours: what fails here is no fault of the student's
+            self.last_error = f"reading: {type(error).__name__}: {error}"
+            why = exercise_job.TOLD[result.GRADER_ERROR]
+            return ungraded(
+                self.unit, self.outline["written"], result.GRADER_ERROR, why, self.policy
+            )
+        if found["status"] == result.UNREADABLE:
+            why, written = found["reason"], self.outline["written"]
+            return ungraded(self.unit, written, result.UNREADABLE, why, self.policy)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            graded = [
+                self._exercise(e, found["programs"][e.name], attempt)
+                for e in self.unit.exercises.values()
+            ]
+        finally:
+            torch.set_num_threads(threads)
+        exercises = [e for e, _ in graded] + self._written(found["written"])
+        failed = any(e.status == result.GRADER_ERROR for e in exercises)
+        return SubmissionResult(
+            self.row.name,
+            result.GRADER_ERROR if failed else result.GRADED,
+            tuple(exercises),
+            self.policy.sandbox,
+            tuple(found["notes"]),
+            time.monotonic() - began,
+            sum(seconds for _, seconds in graded),
+        )
+
+    def _exercise(self, exercise: Any, program: dict, attempt: int) -> tuple[ExerciseResult, float]:
+        try:
+            return exercise_job.grade_exercise(
+                self._ready(),
+                exercise,
+                program,
+                self.key,
+                seconds=self.policy.timeout,
+                forbidden=self.policy.forbidden,
+                attempt=attempt,
+            )
+        except Exception as error:  # trusted code or the sandbox failed: no score, and never a zero
+            why = (
+                str(error)
+                if isinstance(error, SandboxError)
+                else f"{type(error).__name__}: {error}"
+            )
+            self.last_error = f"{exercise.name}: {why}"
+            text = exercise_job.TOLD[result.GRADER_ERROR]
+            failed = ExerciseResult(
+                exercise.name, result.GRADER_ERROR, "", None, exercise.points, (text,)
+            )
+            return failed, 0.0
+
+    def _written(self, answers: dict[str, str]) -> list[ExerciseResult]:
+        return [
+            ExerciseResult(
+                name, result.NEEDS_MANUAL, "", None, points, answer=answers.get(name, "")
+            )
+            for name, points in self.outline["written"].items()
+        ]
+
+
+def ungraded(
+    unit: Unit, written: dict[str, float], status: str, why: str, policy: Policy
+) -> SubmissionResult:
+    """A result for a notebook of which nothing could be graded: 0 if it is unreadable, else no score at all."""
+    unreadable = status == result.UNREADABLE
+    points = {e.name: e.points for e in unit.exercises.values()} | written
+    exercises = tuple(
+        ExerciseResult(
+            name,
+            result.MISSING_ANSWER if unreadable else result.GRADER_ERROR,
+            "",
+            0.0 if unreadable else None,
+            most,
+        )
+        for name, most in points.items()
+    )
+    return SubmissionResult(unit.name, status, exercises, policy.sandbox, (why,))
+
+
+def grade_notebook(
+    path: Path,
+    unit_name: str,
+    key: bytes,
+    *,
+    timeout: float = 20,
+    memory: float = 2,
+    forbidden: str = "warn",
+    unsandboxed: bool = False,
+) -> SubmissionResult:
+    """Grade one notebook, with a sandbox of its own.
+
+    Raises MapError if there is no such unit; SandboxError if the sandbox lacks something.
+    """
+    policy = Policy(timeout, memory, forbidden, unsandboxed)
+    with Grader(find_unit(unit_name), key, policy) as grader:
+        return grader.grade(path)
