@@ -130,10 +130,14 @@ def doctor() -> None:
         fail(f"to put right: {', '.join(problems)}", code=1)
 
 
-if (Path(__file__).parent / "publish").is_dir():  # students get the course without it
+if (Path(__file__).parent / "publish").is_dir():  # students get the course without these two
     from course_lib.publish.commands import register
 
     register(app)
+if (Path(__file__).parent / "grading").is_dir():
+    from course_lib.grading.commands import register as register_grading
+
+    register_grading(app)
 
 if __name__ == "__main__":
     app()

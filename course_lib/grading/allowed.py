@@ -129,7 +129,7 @@ def interpreter_places() -> tuple[list[Path], list[Path]]:
 
 
 def module_names(slugs: Sequence[str], modules: Sequence[str] = ()) -> list[str]:
-    """The modules that `write_course` writes and a notebook is likely to import: they are loaded once, before any fork."""
+    """The modules of `write_course` that a notebook is likely to import: they are loaded once, before any fork."""
     names = ["plots", "widgets", "data", *WITHOUT_ANSWERS, *modules]
     return [f"course_lib.{name}" for name in (*names, *(f"exercises.{slug}" for slug in slugs))]
 

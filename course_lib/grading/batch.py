@@ -5,6 +5,7 @@ A process that dies takes no submission with it: its job is given to another onc
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -91,10 +92,8 @@ class _Process:
         if at_once:
             self.process.terminate()
         else:
-            try:
+            with contextlib.suppress(OSError):
                 self.connection.send(None)
-            except OSError:
-                pass
         self.process.join(20)
         if self.process.is_alive():
             self.process.kill()

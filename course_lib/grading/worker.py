@@ -175,7 +175,9 @@ def run_program(program: dict) -> tuple[dict, list[dict]]:
 
 
 def _seed(seed: int) -> None:
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed also looks for accelerators: 200 us
+    torch.default_generator.manual_seed(
+        seed
+    )  # torch.manual_seed also looks for accelerators: 200 us
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - students may use numpy's global generator
 
