@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 from course_lib.course_map import find_unit, root
-from course_lib.grading import reading, result
-from course_lib.grading.grade import Grader, Policy, load_unit, ungraded
+from course_lib.grading import result
+from course_lib.grading.policy import Policy
 from course_lib.grading.result import SubmissionResult
 
 SET_DEATH_SIGNAL = 1
@@ -54,9 +55,11 @@ def _die_with_parent() -> None:
 
 def work(slot: int, policy: Policy, key: bytes, groups: bool, parent: Connection) -> None:
     """What each process does: grade the jobs that arrive until None does."""
+    from course_lib.grading.grade import Grader
+
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    graders: dict[str, Grader] = {}
+    graders: dict[str, Any] = {}
     try:
         while (job := parent.recv()) is not None:
             if job.unit not in graders:
@@ -77,7 +80,8 @@ class _Process:
 
     def __init__(self, slot: int, policy: Policy, key: bytes, groups: bool) -> None:
         self.slot, self.job = slot, None
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")  # which imports torch once for all
+        context.set_forkserver_preload(["course_lib.grading.grade"])
         self.connection, theirs = context.Pipe()
         arguments = (slot, policy, key, groups, theirs)
         self.process = context.Process(target=work, args=arguments, daemon=False)
@@ -140,6 +144,9 @@ def _after_a_death(job: Job, policy: Policy, waiting: deque[Job]) -> Done | None
     if job.tries + 1 < TRIES:
         waiting.append(replace(job, tries=job.tries + 1))
         return None
+    from course_lib.grading import reading
+    from course_lib.grading.grade import load_unit, ungraded
+
     row = find_unit(job.unit)
     unit, written = load_unit(row.name), reading.written_questions(root() / row.master)
     why = "the grading process died"

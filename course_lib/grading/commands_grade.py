@@ -18,8 +18,8 @@ from course_lib.grading.roster import Roster, RosterError
 from course_lib.grading.secret import SecretError, load_secret
 
 if TYPE_CHECKING:  # they bring torch along, which the other commands need not wait for
-    from course_lib.grading.grade import Policy
     from course_lib.grading.gradebook import Gradebook
+    from course_lib.grading.policy import Policy
     from course_lib.grading.run import Found, Summary
 
 
@@ -55,9 +55,9 @@ def grade(
     """
     from course_lib.grading import run
     from course_lib.grading.deadlines import DeadlineError, Deadlines
-    from course_lib.grading.grade import Policy
     from course_lib.grading.gradebook import Gradebook
     from course_lib.grading.plain import PlainSandbox
+    from course_lib.grading.policy import Policy
     from course_lib.grading.sandbox import Sandbox, SandboxError
 
     wrong = (MapError, SecretError, SandboxError, GradebookError, RosterError, DeadlineError)

@@ -168,7 +168,7 @@ def _copy(stream: BinaryIO, name: str, target: Path) -> tuple[Entry, int]:
     with open(target, "xb") as file:
         while block := stream.read(MEGABYTE):
             size += len(block)
-            if size > 9e18:
+            if size > LARGEST:
                 break
             digest.update(block)
             file.write(block)

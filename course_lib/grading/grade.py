@@ -7,12 +7,9 @@ master's cells, and a warm sandbox.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import importlib.util
-import json
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +19,9 @@ from course_lib.course_map import UnitRow, find_unit, root
 from course_lib.exercises.engine import Unit
 from course_lib.grading import exercise_job, reading, result
 from course_lib.grading.plain import PlainSandbox
+from course_lib.grading.policy import Policy
 from course_lib.grading.result import ExerciseResult, SubmissionResult
 from course_lib.grading.sandbox import Sandbox, SandboxError
-
-# Parts of the library that show, install or release things: no score depends on them.
-SHOWING = {"cli.py", "commands", "publish", "plots.py", "widgets.py"}
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What the instructor decides for a run: seconds a case, gigabytes a case, forbidden names, sandbox or not."""
-
-    timeout: float = 20.0
-    memory: float = 2.0
-    forbidden: str = "warn"
-    unsandboxed: bool = False
-
-    @property
-    def sandbox(self) -> str:
-        """The kind of sandbox, as results name it."""
-        return PlainSandbox.kind if self.unsandboxed else Sandbox.kind
-
-    def digest(self) -> str:
-        """A hash of the policy: results under another policy are other results."""
-        return _digest(json.dumps(asdict(self), sort_keys=True))
-
-
-def _digest(*texts: str | bytes) -> str:
-    made = hashlib.sha256()
-    for text in texts:
-        data = text.encode() if isinstance(text, str) else text
-        made.update(len(data).to_bytes(8, "big") + data)
-    return made.hexdigest()
 
 
 @functools.cache
@@ -66,20 +34,6 @@ def load_unit(name: str) -> Unit:
         spec = importlib.util.spec_from_file_location(f"hidden_checks_{row.name}", path)
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
     return unit
-
-
-def checks_digest(row: UnitRow, folder: Path) -> str:
-    """A hash of all that decides a score but the answer: library, checks, hidden checks, master, torch."""
-    library = folder / "course_lib"
-    files = [
-        p for p in sorted(library.rglob("*.py")) if p.relative_to(library).parts[0] not in SHOWING
-    ]
-    files += [folder / row.master, folder / row.master.parent / "hidden_checks.py"]
-    parts = [str(torch.__version__)]
-    for path in files:
-        if path.is_file():
-            parts += [path.relative_to(folder).as_posix(), path.read_bytes()]
-    return _digest(*parts)
 
 
 class Grader:

@@ -12,13 +12,14 @@ import sys
 from typing import Any
 
 from course_lib.grading import allowed
+from course_lib.grading.policy import UNSANDBOXED
 from course_lib.grading.sandbox import HERE, Sandbox
 
 
 class PlainSandbox(Sandbox):
     """The interface of `Sandbox` without bubblewrap, namespaces and limits on the whole tree."""
 
-    kind = "unsandboxed"
+    kind = UNSANDBOXED
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -257,5 +257,12 @@ def _renumbered(value: Any, copies: dict[int, int]) -> Any:
 
 
 def _turned(tensor: torch.Tensor) -> torch.Tensor:
-    """Plausible other inputs: the same entries, the other way round along the first axis."""
-    return tensor.flip(0) if tensor.dim() and tensor.is_floating_point() else tensor
+    """Plausible other inputs: all that is numbered along a first axis, numbered the other way round.
+
+    A square matrix is turned in both axes and so stays symmetric if it was: an honest loop that ends on the real inputs
+    ends on these. The state of a generator (uint8) stays as it is.
+    """
+    if tensor.dim() == 0 or tensor.dtype == torch.uint8:
+        return tensor
+    square = tensor.dim() == 2 and tensor.shape[0] == tensor.shape[1]
+    return tensor.flip(0, 1) if square else tensor.flip(0)

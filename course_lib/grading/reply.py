@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -34,7 +35,9 @@ def read_reply(control: dict, tensors: list[torch.Tensor], token: str) -> Any:
         return read_raised(control["raised"])
     tree = control["value"]
     if isinstance(tree, dict) and set(tree) == {"object"} and isinstance(tree["object"], str):
-        return Unknown(tree["object"][:80])
+        return Unknown(_shown(tree["object"])[:80])
+    if [*_named(tree)] != [*range(len(tensors))]:  # named twice, few bytes would be a huge value
+        raise wire.Violation("tensors that are named otherwise than once each, in order")
     try:
         value = wire.unpack(tree, tensors)
     except Exception as error:
@@ -43,27 +46,37 @@ def read_reply(control: dict, tensors: list[torch.Tensor], token: str) -> Any:
     return value
 
 
+def _named(tree: Any) -> Iterator[Any]:
+    """The numbers of the tensors that a tree names, in the order in which `pack` writes them."""
+    if isinstance(tree, dict) and "generator" in tree:
+        raise wire.Violation("a generator is no result")
+    if isinstance(tree, dict) and "tensor" in tree:
+        yield tree["tensor"]
+    if isinstance(tree, (dict, list)):
+        for inside in tree.values() if isinstance(tree, dict) else tree:
+            yield from _named(inside)
+
+
 def read_raised(said: Any) -> Raised:
     """What the process says of an exception, in bounded pieces. Raises Violation."""
     if not isinstance(said, dict) or {k: type(v) for k, v in said.items()} != RAISED_KEYS:
         raise wire.Violation("an exception that is described otherwise")
     line = said["line"] if 0 <= said["line"] < 10**6 else 0
-    where = f"line {line} of {said['cell'][:80]}" if line else ""
-    return Raised(
-        said["kind"][:80], said["text"][:200], where, said["function"][:80] or "your code"
-    )
+    kind, text, cell, function = (_shown(said[k]) for k in ("kind", "text", "cell", "function"))
+    where = f"line {line} of {cell[:80]}" if line else ""
+    return Raised(kind[:80], text, where, function[:80] or "your code")
+
+
+def _shown(text: str) -> str:
+    """The text cut, and without what a terminal obeys or a file cannot hold."""
+    return "".join(c if c.isprintable() else " " for c in text[:200])
 
 
 def _plain_numbers(value: Any) -> None:
     if isinstance(value, int) and not -INT64 <= value < INT64:
         raise wire.Violation("an integer beyond 64 bits")
-    if isinstance(value, torch.Generator):
-        raise wire.Violation("a generator is no result")
-    for inside in (
-        value.values()
-        if isinstance(value, dict)
-        else value
-        if isinstance(value, (tuple, list))
-        else ()
-    ):
-        _plain_numbers(inside)
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, (tuple, list)):
+        for inside in value:
+            _plain_numbers(inside)

@@ -17,9 +17,9 @@ from course_lib.course_map import UnitRow
 from course_lib.grading import result as results
 from course_lib.grading.batch import Done, Job, grade_all
 from course_lib.grading.deadlines import Deadlines
-from course_lib.grading.grade import Policy, checks_digest
 from course_lib.grading.gradebook import Gradebook, Graded, KeyParts, Score, Submission, Total
 from course_lib.grading.places import UnsafeName, shown, student_folder
+from course_lib.grading.policy import Policy, checks_digest
 from course_lib.grading.report import GradeRow, write_exercises, write_grades, write_report
 from course_lib.grading.result import SubmissionResult
 from course_lib.grading.roster import Student

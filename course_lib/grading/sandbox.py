@@ -28,6 +28,7 @@ from pathlib import Path
 
 from course_lib.grading import allowed, cgroups
 from course_lib.grading.case import CaseProcess
+from course_lib.grading.policy import SANDBOXED
 
 HERE = Path(__file__).parent
 GIGABYTE = 1 << 30
@@ -69,7 +70,7 @@ class Sandbox:
         SandboxError: it cannot be started; the message says why.
     """
 
-    kind = "bubblewrap"
+    kind = SANDBOXED
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ dimensions, shapes against bytes; the bytes of booleans. Nothing is ever unpickl
 from __future__ import annotations
 
 import json
+import math
 import struct
 from typing import Any
 
@@ -44,6 +45,13 @@ def _refuse(_: str) -> Any:
     raise Violation("NaN or infinity in the control")
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict:
+    found = dict(pairs)
+    if len(found) != len(pairs):  # each parser would believe another one of the two
+        raise Violation("a key stands twice in one object")
+    return found
+
+
 def _depth(value: Any, left: int = DEPTH) -> None:
     if left < 0:
         raise Violation(f"the control is nested more than {DEPTH} deep")
@@ -56,7 +64,7 @@ def _json(data: bytes, limit: int) -> dict:
     if len(data) > limit:
         raise Violation(f"{len(data)} bytes of JSON where {limit} are allowed")
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse)
+        value = json.loads(data.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_object)
         _depth(value)
     except Violation:
         raise
@@ -78,9 +86,10 @@ def _check_entry(entry: Any, begin: int) -> int:
         raise Violation(f"more than {DIMENSIONS} dimensions")
     if any(type(n) is not int or not 0 <= n < 2**31 for n in shape):
         raise Violation("a shape that is none")
-    for n in shape:
-        size *= n
-    if offsets != [begin, begin + size]:
+    if 0 in shape and math.prod(n or 1 for n in shape) > SLACK:
+        raise Violation("an empty tensor with huge sides, whose sum over the empty one is huge")
+    size *= math.prod(shape)
+    if offsets != [begin, begin + size] or any(type(n) is not int for n in offsets):
         raise Violation("bytes and shape do not agree")
     return begin + size
 
