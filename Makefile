@@ -1,5 +1,5 @@
 # make lab     set up .venv once, then open JupyterLab on the course: make lab ARGS="05 --no-browser --port 8899"
-# The rest is for instructors: make test, make release, make bench.
+# The rest is for instructors: make test, make release, make grade, make bench.
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,7 +28,7 @@ $(VENV)/.test: $(VENV)/.lab
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,grade]'
 	@touch $@
 
-.PHONY: test release bench
+.PHONY: test release grade bench
 test: $(VENV)/.test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -36,6 +36,9 @@ test: $(VENV)/.test
 
 release: $(VENV)/.test
 	$(COURSE) release $(ARGS)
+
+grade: $(VENV)/.test
+	$(COURSE) grade $(ARGS)
 
 bench: $(VENV)/.test
 	$(COURSE) bench notebooks $(ARGS)

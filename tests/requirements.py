@@ -15,7 +15,7 @@ PROGRAMS = {
     "bwrap": ("bwrap",),
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "node": ("node",),
-    "postgres": ("postgres", "pg_ctl", "psql"),
+    "postgres": ("pg_ctl",),
 }
 ADVICE = {
     "bwrap": "bubblewrap is not installed: apt-get install bubblewrap",
