@@ -111,12 +111,11 @@ def examine(folder: Path) -> list[Finding]:
         browsers = ("chromium", "chromium-browser", "google-chrome")
         findings.append(_program("Chromium", browsers, "the browser tests", "chromium"))
         findings.append(_program("bubblewrap", ("bwrap",), "grading's sandbox", "bubblewrap"))
-        has = importlib.util.find_spec("nbgrader") is not None
-        findings.append(
-            Finding("nbgrader", "ok", metadata.version("nbgrader"))
-            if has
-            else Finding(
-                "nbgrader", "note", "not installed", "only for release: pip install -e '.[grade]'"
-            )
-        )
+        uses = {"nbgrader": "release", "sqlalchemy": "grading", "safetensors": "grading"}
+        for name, use in uses.items():
+            if importlib.util.find_spec(name):
+                findings.append(Finding(name, "ok", metadata.version(name)))
+            else:
+                advice = f"only for {use}: pip install -c constraints.txt -e '.[grade]'"
+                findings.append(Finding(name, "note", "not installed", advice))
     return findings
