@@ -93,9 +93,10 @@ def status(
             standings.write_status(out, state, remarks)
     for caption, rows in (("in the roster", state.students), ("others", state.strangers)):
         if rows:
-            made = table(*standings.COLUMNS)
+            made = table(*(standings.COLUMNS[i] for i in standings.NARROW))
             for one in rows:
-                made.add_row(*map(shown, standings.row(one)))
+                cells = standings.row(one)
+                made.add_row(*(shown(cells[i]) for i in standings.NARROW))
             console.print(f"{name}, {caption}:")
             console.print(made)
     counts = table(name, "students")

@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-# What a spreadsheet takes for a formula: one of = + - @, narrow or wide, at the start or after blanks it trims;
-# or a leading tab or line end, behind which a formula may hide.
-_FORMULA = r"(?:[\t\r\n]|\s*[=+\-@＝＋－＠])"
+# What a spreadsheet may take for a formula: one of = + - @, narrow or wide, at the start or after blanks that it trims;
+# or a tab or line end there, behind which one may hide.
+_FORMULA = r"\s*[=+\-@＝＋－＠\t\r\n]"
 _DANGEROUS = re.compile(f"'*{_FORMULA}")
 _QUOTED = re.compile(f"'+{_FORMULA}")
 

@@ -170,33 +170,38 @@ SELECT p.student, p.unit, p.enrolled, s.id AS submission, s.attempt, s.submitted
 FROM people p
 LEFT JOIN current_submissions s ON s.student = p.student AND s.unit = p.unit
 LEFT JOIN current_results r ON r.submission = s.id""",
-    # One row a student and exercise. `earned` is NULL where there is no score yet.
-    "current_scores": """
-WITH automatic AS (
-  SELECT b.student, b.unit, b.attempt, e.exercise, e.position, e.status, e.outcome, e.mistake,
-    e.earned, e.points
-  FROM standing b JOIN exercise_results e ON e.result = b.result
-  UNION ALL
-  SELECT b.student, b.unit, b.attempt, u.exercise, u.position,
-    CASE WHEN b.submission IS NULL THEN 'missing' ELSE 'not_graded' END, '', '', NULL, u.points
-  FROM standing b JOIN unit_exercises u ON u.unit = b.unit WHERE b.result IS NULL
-), given AS (
+    # The newest override and mark by hand of each exercise, of those for the attempt that counts or for any.
+    "standing_marks": """
+SELECT student, unit, exercise,
+  MAX(CASE WHEN kind = 'override' THEN points END) AS override,
+  MAX(CASE WHEN kind = 'override' THEN comment END) AS override_comment,
+  MAX(CASE WHEN kind = 'manual' THEN points END) AS manual,
+  MAX(CASE WHEN kind = 'manual' THEN comment END) AS manual_comment
+FROM (
   SELECT m.*, ROW_NUMBER() OVER (
     PARTITION BY m.student, m.unit, m.exercise, m.kind ORDER BY m.id DESC
   ) AS place
   FROM marks m LEFT JOIN current_submissions s ON s.student = m.student AND s.unit = m.unit
   WHERE m.attempt IS NULL OR m.attempt = s.attempt
-), valid AS (SELECT * FROM given WHERE place = 1 AND points IS NOT NULL)
+) given WHERE place = 1 AND points IS NOT NULL GROUP BY student, unit, exercise""",
+    # One row a student and exercise. `earned` is NULL where there is no score yet. CROSS JOIN has SQLite begin with the
+    # left side.
+    "current_scores": """
 SELECT a.student, a.unit, a.attempt, a.exercise, a.position, a.status, a.outcome, a.mistake,
-  a.points, COALESCE(o.points, m.points, a.earned) AS earned,
-  CASE WHEN o.id IS NOT NULL THEN 'override' WHEN m.id IS NOT NULL THEN 'manual'
+  a.points, COALESCE(m.override, m.manual, a.earned) AS earned,
+  CASE WHEN m.override IS NOT NULL THEN 'override' WHEN m.manual IS NOT NULL THEN 'manual'
     WHEN a.earned IS NOT NULL THEN 'automatic' ELSE '' END AS source,
-  COALESCE(o.comment, m.comment, '') AS comment
-FROM automatic a
-LEFT JOIN valid o ON o.kind = 'override'
-  AND o.student = a.student AND o.unit = a.unit AND o.exercise = a.exercise
-LEFT JOIN valid m ON m.kind = 'manual'
-  AND m.student = a.student AND m.unit = a.unit AND m.exercise = a.exercise""",
+  COALESCE(m.override_comment, m.manual_comment, '') AS comment
+FROM (
+  SELECT b.student, b.unit, b.attempt, e.exercise, e.position, e.status, e.outcome, e.mistake,
+    e.earned, e.points
+  FROM standing b CROSS JOIN exercise_results e WHERE e.result = b.result
+  UNION ALL
+  SELECT b.student, b.unit, b.attempt, u.exercise, u.position,
+    CASE WHEN b.submission IS NULL THEN 'missing' ELSE 'not_graded' END, '', '', NULL, u.points
+  FROM standing b CROSS JOIN unit_exercises u WHERE u.unit = b.unit AND b.result IS NULL
+) a LEFT JOIN standing_marks m
+  ON m.student = a.student AND m.unit = a.unit AND m.exercise = a.exercise""",
     # One row a student and unit. `score` is NULL until every exercise has one; `provisional` adds up those there are.
     "current_totals": """
 WITH sums AS (

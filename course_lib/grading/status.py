@@ -154,6 +154,7 @@ COLUMNS = (
     "penalty",
     "total",
 )
+NARROW = (0, 1, 3, 4, 5, 8)  # those of them that a terminal shows
 
 
 def _cell(score: Score | None) -> str:
@@ -183,7 +184,7 @@ def write_status(path: Path, state: Status, remarks: Sequence[str] = ()) -> None
     counts = [(line(words), str(number)) for words, number in state.counts()]
     body = f'<p class="soft">{state.points:.4g} points</p>'
     body += "".join(f'<p class="bad">{line(remark)}</p>' for remark in remarks)
-    body += table("Counts", ("", "students"), counts, (1,), "narrow")
+    body += table("Counts", ("which", "students"), counts, (1,), "narrow")
     body += _students("Students", state.students, order)
     if state.strangers:
         body += _students("Submitted, but not in the roster", state.strangers, order)
