@@ -11,9 +11,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ from course_lib.grading.result import SubmissionResult
 
 SET_DEATH_SIGNAL = 1
 TRIES = 2
+SLOTS, GRADERS = (
+    64,
+    20,
+)  # numbers of sandboxes that a grader may use, and graders that have other ones
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,15 @@ class Done:
 
 
 def _die_with_parent() -> None:
-    """Where the system knows how: be killed when the process that started this one ends."""
+    """Be killed when the grader ends, however it ends; where the system knows how, also when the fork server does."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def work(slot: int, policy: Policy, key: bytes, groups: bool, parent: Connection) -> None:
@@ -58,16 +70,20 @@ def work(slot: int, policy: Policy, key: bytes, groups: bool, parent: Connection
     from course_lib.grading.grade import Grader
 
     _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the sandbox is taken away
     graders: dict[str, Any] = {}
     try:
         while (job := parent.recv()) is not None:
-            if job.unit not in graders:
-                for grader in graders.values():  # one sandbox a process is enough
-                    grader.__exit__()
-                graders = {job.unit: Grader(find_unit(job.unit), key, policy, slot, groups)}
-            grader = graders[job.unit]
-            parent.send(Done(job, grader.grade(job.path, job.attempt), grader.last_error))
+            try:
+                if job.unit not in graders:
+                    while graders:  # one sandbox a process is enough
+                        graders.popitem()[1].__exit__()
+                    graders[job.unit] = Grader(find_unit(job.unit), key, policy, slot, groups)
+                grader = graders[job.unit]
+                done = Done(job, grader.grade(job.path, job.attempt), grader.last_error)
+            except Exception as error:  # the unit cannot be loaded, so none of its notebooks graded
+                done = _failed(job, policy, f"{type(error).__name__}: {error}")
+            parent.send(done)
     except (EOFError, OSError):
         pass
     finally:
@@ -78,21 +94,28 @@ def work(slot: int, policy: Policy, key: bytes, groups: bool, parent: Connection
 class _Process:
     """A process of the pool as the parent sees it."""
 
-    def __init__(self, slot: int, policy: Policy, key: bytes, groups: bool) -> None:
-        self.slot, self.job = slot, None
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments, self.job = arguments, None
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again."""
         context = multiprocessing.get_context("forkserver")  # which imports torch once for all
         context.set_forkserver_preload(["course_lib.grading.grade"])
         self.connection, theirs = context.Pipe()
-        arguments = (slot, policy, key, groups, theirs)
-        self.process = context.Process(target=work, args=arguments, daemon=False)
-        self.process.start()
+        self.process = context.Process(target=work, args=(*self.arguments, theirs))
+        with _no_interrupts():
+            self.process.start()
         theirs.close()
 
     def give(self, job: Job) -> None:
+        """Hand it a job. If it is dead, that is found out where its answer is awaited."""
         self.job = job
-        self.connection.send(job)
+        with contextlib.suppress(OSError):
+            self.connection.send(job)
 
     def stop(self, at_once: bool) -> None:
+        """End it, and wait until it has ended. May be called twice."""
         if at_once:
             self.process.terminate()
         else:
@@ -105,30 +128,48 @@ class _Process:
         self.connection.close()
 
 
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """What is started inside never hears of Ctrl-C, which a terminal sends to all processes; this one, afterwards."""
+    resource_tracker.ensure_running()  # it would let the signal through again when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def first_slot() -> int:
+    """The first of the SLOTS numbers of sandboxes that are this grader's, so that two at a time use other uids."""
+    return os.getpid() % GRADERS * SLOTS
+
+
 def grade_all(
     jobs: Iterable[Job], policy: Policy, key: bytes, workers: int = 1, groups: bool = True
 ) -> Iterator[Done]:
-    """Grade all jobs on `workers` processes; results come in the order in which they are ready."""
+    """Grade all jobs on `workers` processes; results come in the order in which they are ready.
+
+    Close the iterator (contextlib.closing) if you may leave it early: only then its processes are gone.
+    """
     waiting = deque(jobs)
     workers = max(1, min(workers, len(waiting)))
-    first = os.getpid() % 500 * 16  # so that two graders at a time use other uids
     pool: list[_Process] = []
     orderly = False
     try:
-        pool = [_Process(first + n, policy, key, groups) for n in range(workers)] if waiting else []
-        for one in pool:
-            one.give(waiting.popleft())
+        for number in range(workers if waiting else 0):
+            pool.append(_Process(first_slot() + number, policy, key, groups))
+            pool[-1].give(waiting.popleft())
         while busy := {one.connection: one for one in pool if one.job}:
             for connection in wait(list(busy)):
                 one = busy[connection]
-                job = one.job
+                job, one.job = one.job, None
                 try:
                     done = connection.recv()
                 except (EOFError, OSError):
                     one.stop(at_once=True)
-                    one.__init__(one.slot, policy, key, groups)
                     done = _after_a_death(job, policy, waiting)
-                one.job = None
+                    if waiting:
+                        one.start()
                 if waiting:
                     one.give(waiting.popleft())
                 if done is not None:
@@ -144,10 +185,17 @@ def _after_a_death(job: Job, policy: Policy, waiting: deque[Job]) -> Done | None
     if job.tries + 1 < TRIES:
         waiting.append(replace(job, tries=job.tries + 1))
         return None
+    return _failed(job, policy, "the grading process died")
+
+
+def _failed(job: Job, policy: Policy, why: str) -> Done:
+    """A result without any score: of the exercises where they are known, else of none."""
     from course_lib.grading import reading
     from course_lib.grading.grade import load_unit, ungraded
 
-    row = find_unit(job.unit)
-    unit, written = load_unit(row.name), reading.written_questions(root() / row.master)
-    why = "the grading process died"
-    return Done(job, ungraded(unit, written, result.GRADER_ERROR, why, policy), why)
+    try:
+        written = reading.written_questions(root() / find_unit(job.unit).master)
+        made = ungraded(load_unit(job.unit), written, result.GRADER_ERROR, why, policy)
+    except Exception:
+        made = SubmissionResult(job.unit, result.GRADER_ERROR, (), policy.sandbox, (why,))
+    return Done(job, made, why)

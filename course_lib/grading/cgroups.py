@@ -2,7 +2,7 @@
 
 Both kinds of control groups are known: version 2 (one hierarchy) and version 1 (one a controller). A group is
 made below the grader's own or, where that is not allowed, below the root; where neither works, `ControlGroup.make`
-returns None and the tree is measured from outside with `tree_memory`.
+returns None and the tree is measured from outside with `holds_more`.
 """
 
 from __future__ import annotations
@@ -118,15 +118,29 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> int:
-    """Anonymous and shared memory of one process in bytes; 0 if it is gone."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:
-        return 1024 * sum(
-            int(line.split()[1]) for line in file if line.startswith(("RssAnon", "RssShmem"))
-        )
+def resident(pid: int) -> int:
+    """Anonymous, shared and swapped memory of one process in bytes; 0 if it is gone."""
+    return _sum(f"/proc/{pid}/status", ("RssAnon", "RssShmem", "VmSwap"))
+
+
+def holds_more(pids: list[int], most: int, inherited: int) -> bool:
+    """Whether processes hold more than `most` bytes beyond the `inherited` ones of the process they were forked from.
+
+    Pages that several of them share count once. To see which are shared takes milliseconds for each process, so it is
+    done only where the sum over the processes, which counts such pages more than once, is too large.
+    """
+    each = [resident(pid) for pid in pids]
+    if sum(each) <= inherited + most:
+        return False
+    if sum(max(0, size - inherited) for size in each) > most:
+        return True
+    parts = ("Pss_Anon", "Pss_Shmem", "SwapPss")
+    shares = [_sum(f"/proc/{pid}/smaps_rollup", parts) or resident(pid) for pid in pids]
+    return sum(shares) > inherited + most
+
+
+def _sum(path: str, names: tuple[str, ...]) -> int:
+    """The sum of some lines, in kB, of a file below /proc, in bytes; 0 if it cannot be read."""
+    with contextlib.suppress(OSError), open(path) as file:
+        return 1024 * sum(int(line.split()[1]) for line in file if line.startswith(names))
     return 0
-
-
-def tree_memory(pids: list[int], inherited: int) -> int:
-    """Bytes that these processes hold beyond what each inherited from the process it was forked from."""
-    return sum(max(0, _resident(pid) - inherited) for pid in pids)

@@ -14,13 +14,16 @@ from course_lib.course_map import MapError, find_unit, root
 from course_lib.grading import result as results
 from course_lib.grading.csv_safety import CsvError
 from course_lib.grading.database import DEFAULT, GradebookError
+from course_lib.grading.finding import Found, find
 from course_lib.grading.roster import Roster, RosterError
 from course_lib.grading.secret import SecretError, load_secret
 
 if TYPE_CHECKING:  # they bring torch along, which the other commands need not wait for
     from course_lib.grading.gradebook import Gradebook
     from course_lib.grading.policy import Policy
-    from course_lib.grading.run import Found, Summary
+    from course_lib.grading.run import Summary
+
+INTERRUPTED = 130  # the exit code by which shells know Ctrl-C
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +76,7 @@ def grade(
         )
     policy = Policy(timeout, memory, forbidden, unsandboxed)
     try:
-        found, problems = run.find(submissions, rows)
+        found, problems = find(submissions, rows)
         key = load_secret()
         if explain is not None:
             _explain(found, explain, policy, key)
@@ -91,6 +94,8 @@ def grade(
             run.write_reports(book, out, rows, due)
     except (*wrong, CsvError, OSError) as error:
         fail(error)
+    except KeyboardInterrupt:
+        fail("stopped; what was graded is kept: run it again for the rest", code=INTERRUPTED)
     summary.problems = problems
     _print(summary, out)
     if summary.errors:
@@ -117,6 +122,7 @@ def _grade(
 
 
 def _explain(found: list[Found], wanted: tuple[str, str, str], policy: Policy, key: bytes) -> None:
+    from course_lib.grading.batch import first_slot
     from course_lib.grading.explain import explain as explained
     from course_lib.grading.grade import Grader
 
@@ -126,7 +132,7 @@ def _explain(found: list[Found], wanted: tuple[str, str, str], policy: Policy, k
     if path is None:
         there = ", ".join(sorted({f.student for f in found if f.row == row})[:20]) or "nobody"
         fail(f"{student!r} has no submission of {row.name} in the folder; there: {there}")
-    with Grader(row, key, policy, slot=os.getpid() % 500 * 16) as grader:
+    with Grader(row, key, policy, slot=first_slot()) as grader:
         if exercise not in grader.unit.exercises:
             fail(f"{row.name} has no exercise {exercise!r}: {', '.join(grader.unit.exercises)}")
         for line in explained(grader, path, exercise):
@@ -140,6 +146,6 @@ def _print(summary: Summary, out: Path) -> None:
     for status in (results.GRADED, results.UNREADABLE, results.GRADER_ERROR):
         made.add_row(f"now {status.replace('_', ' ')}", str(summary.graded.get(status, 0)))
     console.print(made)
-    for line in (*summary.problems, *summary.errors):
+    for line in (*summary.problems, *summary.older, *summary.errors):
         console.print(f"note: {line}")
     console.print(f"reports: {out}")

@@ -23,6 +23,8 @@ from course_lib.grading.policy import Policy
 from course_lib.grading.result import ExerciseResult, SubmissionResult
 from course_lib.grading.sandbox import Sandbox, SandboxError
 
+TRIES = 2  # sandboxes for an exercise
+
 
 @functools.cache
 def load_unit(name: str) -> Unit:
@@ -62,7 +64,7 @@ class Grader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.started:
+        if self.sandbox.process is not None:  # also where its start was broken off
             self.sandbox.close()
 
     def ready(self) -> Any:
@@ -108,28 +110,22 @@ class Grader:
         )
 
     def _exercise(self, exercise: Any, program: dict, attempt: int) -> tuple[ExerciseResult, float]:
-        try:
-            return exercise_job.grade_exercise(
-                self.ready(),
-                exercise,
-                program,
-                self.key,
-                seconds=self.policy.timeout,
-                forbidden=self.policy.forbidden,
-                attempt=attempt,
-            )
-        except Exception as error:  # trusted code or the sandbox failed: no score, and never a zero
-            why = (
-                str(error)
-                if isinstance(error, SandboxError)
-                else f"{type(error).__name__}: {error}"
-            )
-            self.last_error = f"{exercise.name}: {why}"
-            text = exercise_job.TOLD[result.GRADER_ERROR]
-            failed = ExerciseResult(
-                exercise.name, result.GRADER_ERROR, "", None, exercise.points, (text,)
-            )
-            return failed, 0.0
+        """Grade an exercise; with a new sandbox if the one there was is gone, which is no fault of the student's."""
+        policy = self.policy
+        how = {"seconds": policy.timeout, "forbidden": policy.forbidden, "attempt": attempt}
+        for _ in range(TRIES):
+            try:
+                sandbox = self.ready()
+                return exercise_job.grade_exercise(sandbox, exercise, program, self.key, **how)
+            except SandboxError as error:
+                self.started, why = False, str(error)
+            except Exception as error:  # trusted code failed: no score, and never a zero
+                why = f"{type(error).__name__}: {error}"
+                break
+        self.last_error = f"{exercise.name}: {why}"
+        told = (exercise_job.TOLD[result.GRADER_ERROR],)
+        failed = (exercise.name, result.GRADER_ERROR, "", None, exercise.points, told)
+        return ExerciseResult(*failed), 0.0
 
     def _written(self, answers: dict[str, str]) -> list[ExerciseResult]:
         return [

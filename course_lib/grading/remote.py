@@ -115,7 +115,8 @@ class Talk:
         named = [[k, self._pack(v, tensors, needs)] for k, v in kwargs.items()]
         request = {"op": "call", "name": None, "args": tree, "kwargs": {"dict": named}}
         owner = on._number
-        if owner in self.attributes:  # obj.method(...): the attribute alone is not asked for
+        method = not parameters  # else obj.part(...), and the parameters that count are the part's
+        if method and owner in self.attributes:  # the attribute alone is not asked for
             self.steps.pop(owner, None)
             owner, request["name"] = self.attributes[owner]
         if probe is not None:

@@ -6,109 +6,38 @@ gradebook, so a run that is killed anywhere is completed by running it again.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
 from course_lib.course_map import UnitRow
 from course_lib.grading import result as results
 from course_lib.grading.batch import Done, Job, grade_all
 from course_lib.grading.deadlines import Deadlines
+from course_lib.grading.finding import Found
 from course_lib.grading.gradebook import Gradebook, Graded, KeyParts, Score, Submission, Total
-from course_lib.grading.places import UnsafeName, shown, student_folder
+from course_lib.grading.places import shown
 from course_lib.grading.policy import Policy, checks_digest
 from course_lib.grading.report import GradeRow, write_exercises, write_grades, write_report
 from course_lib.grading.result import SubmissionResult
 from course_lib.grading.roster import Student
 from course_lib.grading.secret import secret_id
-from course_lib.grading.submitted_at import parse_time
-
-TIME_FILE = "timestamp.txt"  # nbgrader's convention
-
-
-@dataclass(frozen=True)
-class Found:
-    """A notebook in the folder of submissions. `submitted_at` is None where the LMS's export gave no time."""
-
-    student: str
-    row: UnitRow
-    path: Path
-    sha256: str
-    submitted_at: datetime | None
 
 
 @dataclass
 class Summary:
-    """What a run did: submissions found, skipped because they were done, results by status, and complaints."""
+    """What a run did: submissions found, skipped because they were done, results by status, and complaints.
+
+    `older` are lines on submissions that were found, but are not the attempts that count.
+    """
 
     found: int = 0
     skipped: int = 0
     graded: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    older: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-
-
-# finding -----------------------------------------------------------------------------------------
-
-
-def _folders(folder: Path) -> list[Path]:
-    """The folders in `folder` that are no links, in order; those that begin with . or _ are nobody's."""
-    return sorted(
-        Path(entry.path)
-        for entry in os.scandir(folder)
-        if entry.is_dir(follow_symlinks=False) and entry.name[0] not in "._"
-    )
-
-
-def _sha256(path: Path) -> str:
-    """The file's hash; of a link, that of where it points, since links are not followed."""
-    if path.is_symlink():
-        return hashlib.sha256(b"link\0" + os.fsencode(os.readlink(path))).hexdigest()
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def find(folder: Path, rows: Sequence[UnitRow]) -> tuple[list[Found], list[str]]:
-    """The submissions under `folder`/STUDENT/UNIT, and a line for everything there that is none.
-
-    Raises NotADirectoryError if `folder` is no folder.
-    """
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is no folder: give the one that `course collect` wrote")
-    units, found, problems = {row.name: row for row in rows}, [], []
-    for place in _folders(folder):
-        try:
-            student_folder(place.name)
-        except UnsafeName as error:
-            problems.append(str(error))
-            continue
-        for part in _folders(place):
-            where = shown(f"{place.name}/{part.name}")
-            if part.name not in units:
-                problems.append(f"{where} is no unit of this course: {', '.join(units)}")
-                continue
-            named = part / f"{part.name}.ipynb"
-            notebooks = sorted(p for p in part.glob("*.ipynb"))
-            if named not in notebooks and len(notebooks) != 1:
-                many = ", ".join(shown(p.name, 40) for p in notebooks[:5]) or "none"
-                problems.append(
-                    f"{where}: which notebook is it? Name it {named.name}; there: {many}"
-                )
-                continue
-            path = named if named in notebooks else notebooks[0]
-            stamp = part / TIME_FILE
-            text = stamp.read_text(errors="replace") if stamp.is_file() else ""
-            when = parse_time(text)
-            if text.strip() and when is None:
-                problems.append(f"{where}/{TIME_FILE} holds no time: {shown(text, 40)}")
-            try:
-                found.append(Found(place.name, units[part.name], path, _sha256(path), when))
-            except OSError as error:
-                problems.append(f"{where}/{shown(path.name)} cannot be read: {error.strerror}")
-    return found, problems
 
 
 # grading -----------------------------------------------------------------------------------------
@@ -133,7 +62,7 @@ def grade_folder(
         groups: whether to use control groups where they can be had.
         told: called with how many jobs are done, and of how many.
     """
-    summary, jobs, known = Summary(), [], {}
+    summary, jobs, known, everything = Summary(), [], {}, []
     parts: dict[str, KeyParts] = {}
     for one in found:
         name = one.row.name
@@ -141,6 +70,7 @@ def grade_folder(
             checks = checks_digest(one.row, folder)
             parts[name] = KeyParts(checks, policy.digest(), secret_id(key))
         submission = book.submit(one.student, name, one.sha256, one.submitted_at, one.path)
+        everything.append(submission)
         summary.found += 1
         if book.is_done(parts[name].key(submission), policy.unsandboxed):
             summary.skipped += 1
@@ -149,12 +79,26 @@ def grade_folder(
         jobs.append(Job(len(jobs), name, one.path, submission.attempt))
     told(0, len(jobs))
     jobs.sort(key=lambda job: job.unit)  # a process changes its sandbox as rarely as possible
-    for number, done in enumerate(grade_all(jobs, policy, key, workers, groups), start=1):
-        submission = known[done.job.number]
-        book.record(parts[submission.unit], submission, done.result)
-        _count(summary, submission, done)
-        told(number, len(jobs))
+    with closing(grade_all(jobs, policy, key, workers, groups)) as graded:
+        for number, done in enumerate(graded, start=1):
+            submission = known[done.job.number]
+            book.record(parts[submission.unit], submission, done.result)
+            _count(summary, submission, done)
+            told(number, len(jobs))
+    summary.older = _older(book, everything)
     return summary
+
+
+def _older(book: Gradebook, submissions: list[Submission]) -> list[str]:
+    """Lines on those of `submissions` that are not the attempts that count."""
+    units = {submission.unit for submission in submissions}
+    counts = {(t.student, t.unit): t.attempt for unit in units for t in book.totals(unit)}
+    return [
+        f"{s.student}, {s.unit}: attempt {counts[s.student, s.unit]} counts, which is newer than attempt {s.attempt} "
+        "in the folder (one of unknown time is as old as its first grading)"
+        for s in submissions
+        if s.attempt != counts[s.student, s.unit]
+    ]
 
 
 def _count(summary: Summary, submission: Submission, done: Done) -> None:
@@ -191,17 +135,24 @@ def write_reports(
 
 
 def with_marks(result: SubmissionResult, scores: dict[str, Score]) -> SubmissionResult:
-    """The result with what people have marked: their points stand in place of the automatic ones."""
-    exercises = []
+    """The result with what people have marked: their points, and their word, stand in place of the automatic ones."""
+    exercises, by_hand = [], False
     for exercise in result.exercises:
         score = scores.get(exercise.exercise)
         if score is not None and score.source in ("manual", "override"):
             said = "Marked by a person." if score.source == "manual" else "Changed by a person."
-            comment = (score.comment,) if score.comment else ()
-            lines = (*exercise.feedback, said, *comment)
-            exercise = replace(exercise, status=results.GRADED, earned=score.earned, feedback=lines)
+            ours = exercise.status == results.GRADER_ERROR
+            lines = (*(() if ours else exercise.feedback), said)
+            lines = (*lines, score.comment) if score.comment else lines
+            marked = {"status": results.GRADED, "outcome": "", "earned": score.earned}
+            exercise, by_hand = replace(exercise, **marked, feedback=lines), True
         exercises.append(exercise)
-    return replace(result, exercises=tuple(exercises))
+    status = result.status
+    if by_hand and not any(e.status == results.GRADER_ERROR for e in exercises):
+        status = (
+            results.GRADED
+        )  # neither broken nor unreadable any more, for whoever reads the page
+    return replace(result, status=status, exercises=tuple(exercises))
 
 
 def _write_page(
@@ -213,7 +164,6 @@ def _write_page(
     row: UnitRow,
     deadlines: Deadlines,
 ) -> None:
-    reason = deadlines.lateness(row.name, one.student, total.submitted_at).reason
     write_report(
         reports,
         one.student,
@@ -222,8 +172,22 @@ def _write_page(
         submitted_at=total.submitted_at,
         name=students[one.student].name if one.student in students else "",
         title=row.title,
-        remarks=(reason,) if reason else (),
+        remarks=_lateness(total, deadlines),
     )
+
+
+def _lateness(total: Total, deadlines: Deadlines) -> tuple[str, ...]:
+    """What the student is told of the time of submission, and of what is left of the points."""
+    who, when = (total.unit, total.student), total.submitted_at
+    reason = deadlines.lateness(*who, when).reason
+    if not reason:
+        return ()
+    lost = deadlines.penalty(*who, when, total.provisional, total.points)
+    reason = f"{reason[0].upper()}{reason[1:]}."
+    if not lost:
+        return (reason,)
+    far = "" if total.score is not None else " so far"
+    return (reason, f"{lost:.4g} points less: {total.provisional - lost:.4g} count{far}.")
 
 
 def _grade_row(total: Total, students: dict[str, Student], deadlines: Deadlines) -> GradeRow:

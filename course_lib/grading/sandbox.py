@@ -31,6 +31,7 @@ from course_lib.grading.case import CaseProcess
 from course_lib.grading.policy import SANDBOXED
 
 HERE = Path(__file__).parent
+PROGRAMS = ("zygote.py", "worker.py", "syscalls.py")  # what runs inside
 GIGABYTE = 1 << 30
 PROCESSES = 64
 SCRATCH = 64 << 20  # bytes in /tmp, and in one file
@@ -137,7 +138,7 @@ class Sandbox:
             self.close()
             raise SandboxError(f"the sandbox did not start: {error}") from error
         self.zygote = cgroups.descendants(self.process.pid)[-1]
-        self.inherited = cgroups._resident(self.zygote)
+        self.inherited = cgroups.resident(self.zygote)
         if self.group:
             self.group.limit(self.memory + GIGABYTE // 8, PROCESSES)
 
@@ -154,7 +155,7 @@ class Sandbox:
         allowed.write_course(generated, self.slugs, self.modules)
         programs = self.folder / "programs"
         programs.mkdir()
-        for name in ("zygote.py", "worker.py"):
+        for name in PROGRAMS:
             shutil.copyfile(HERE / name, programs / name)
         shown, hidden = allowed.interpreter_places()
         binds = [(place, str(place)) for place in shown]
@@ -255,10 +256,11 @@ class Sandbox:
 
     def memory_exceeded(self, kills: int) -> bool:
         """Whether the case has taken more than its memory since the group's count stood at `kills`."""
-        if self.group:
-            return self.group.kills() > kills
+        if self.group and self.group.kills() > kills:
+            return True
+        # Also with a group: near its limit the kernel throws out pages of libraries first, and all is slow.
         pids = [p for p in cgroups.descendants(self.zygote) if p != self.zygote]
-        return cgroups.tree_memory(pids, self.inherited) > self.memory
+        return cgroups.holds_more(pids, self.memory, self.inherited)
 
     def end_case(self) -> int | None:
         """End the case and all it started; its wait status, or None if the whole sandbox had to be restarted."""

@@ -198,10 +198,7 @@ def _reads(table: symtable.SymbolTable) -> set[str]:
     waiting = [table]
     while waiting:
         scope = waiting.pop()
-        everywhere = scope.get_type() in (
-            "module",
-            "class",
-        )  # where a name may be read before it is bound
+        everywhere = scope.get_type() in ("module", "class")  # read, then bound, may be global
         found |= {
             symbol.get_name()
             for symbol in scope.get_symbols()

@@ -7,7 +7,8 @@ It imports torch once, then waits for orders on a socket (file descriptor given 
 
 and says b"S" when a case has started and b"E" + wait status when it and all it started are gone. It never reads what
 a student's code writes. A case has its own user, pid, mount, network and ipc namespace, its own /proc and /tmp, no
-capabilities, no other file descriptor, and limits on memory, processes and file sizes.
+capabilities, no other file descriptor, limits on memory, processes and file sizes, and is refused the system calls of
+syscalls.py.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ NEW_USER, NEW_PID, NEW_MOUNT, NEW_NET, NEW_IPC = (
     0x40000000,
     0x08000000,
 )
-NO_SUID, NO_DEV, NO_EXEC, RECURSIVE, PRIVATE = 2, 4, 8, 16384, 1 << 18
+READ_ONLY, NO_SUID, NO_DEV, NO_EXEC = 1, 2, 4, 8
+REMOUNT, BIND, RECURSIVE, PRIVATE = 32, 4096, 16384, 1 << 18
 SET_DUMPABLE, SET_NO_NEW_PRIVS, CAP_BOUND_DROP = 4, 38, 24
 CLONE3 = 435  # on every architecture
 INSIDE = 1000  # the uid that a case sees; not 0, so that an exec gives no capability back
@@ -81,13 +83,20 @@ def own_user(uid: int, gid: int) -> None:
 
 
 def own_mounts(scratch_bytes: int) -> None:
-    """A /proc that shows this namespace only, and a /tmp of limited size."""
+    """A /proc that shows this namespace only and cannot be written to, and a /tmp of limited size.
+
+    /dev/pts goes: its only file would be ours to mark, and the next case could read the mark.
+    """
     _call("mount", b"none", b"/", None, RECURSIVE | PRIVATE, None)
     _call("mount", b"proc", b"/proc", b"proc", NO_SUID | NO_DEV | NO_EXEC, None)
     options = f"size={scratch_bytes},nr_inodes=4096,mode=1777".encode()
     _call("mount", b"tmpfs", b"/tmp", b"tmpfs", NO_SUID | NO_DEV, options)
+    nothing = READ_ONLY | NO_SUID | NO_DEV | NO_EXEC
+    _call("mount", b"tmpfs", b"/dev/pts", b"tmpfs", nothing, b"size=4k,nr_inodes=1")
     os.chdir("/tmp")
     _write("/proc/sys/user/max_user_namespaces", "0")
+    _write("/proc/self/oom_score_adj", "1000")  # it goes before the process it was forked from
+    _call("mount", None, b"/proc", None, REMOUNT | BIND | nothing, None)
 
 
 def drop_capabilities() -> None:
@@ -140,13 +149,15 @@ def case(connection: socket.socket, limits: dict, user: tuple[int, int]) -> None
     """What the first process of the fresh namespaces does; never returns."""
     status = 70
     try:
+        os.setsid()  # a signal to its process group must not reach the process it was forked from
         if limits.get("plain"):
-            os.setsid()
             plain_case(connection)
         own_user(*user)
         own_mounts(limits["scratch"])
-        _write("/proc/self/oom_score_adj", "1000")
         drop_capabilities()
+        import syscalls
+
+        syscalls.refuse()
         connection = only_this_socket(connection)
         limit(limits["address"], limits["processes"], limits["scratch"], limits["seconds"])
         connection.sendall(b"!")  # from here on, what goes wrong is the student's
@@ -177,6 +188,7 @@ def fork_case(connection: socket.socket, limits: dict) -> int:
 
 def warm() -> None:
     """Do once what the first steps of an answer load lazily, so that every fork finds it done."""
+    import syscalls  # noqa: F401
     import torch
     import worker  # noqa: F401
     from torch import nn
