@@ -95,18 +95,17 @@ class _Process:
     """A process of the pool as the parent sees it."""
 
     def __init__(self, *arguments: Any) -> None:
-        self.arguments, self.job = arguments, None
-        self.start()
+        self.arguments, self.job, self.process = arguments, None, None
 
     def start(self) -> None:
         """Start it, or start it again."""
         context = multiprocessing.get_context("forkserver")  # which imports torch once for all
         context.set_forkserver_preload(["course_lib.grading.grade"])
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(*self.arguments, theirs))
-        with _no_interrupts():
+        arguments = (*self.arguments, theirs)
+        self.process = context.Process(target=work, args=arguments, daemon=True)
+        with theirs, _no_interrupts():
             self.process.start()
-        theirs.close()
 
     def give(self, job: Job) -> None:
         """Hand it a job. If it is dead, that is found out where its answer is awaited."""
@@ -116,6 +115,8 @@ class _Process:
 
     def stop(self, at_once: bool) -> None:
         """End it, and wait until it has ended. May be called twice."""
+        if self.process is None or self.process.pid is None:  # its start failed
+            return
         if at_once:
             self.process.terminate()
         else:
@@ -158,6 +159,7 @@ def grade_all(
     try:
         for number in range(workers if waiting else 0):
             pool.append(_Process(first_slot() + number, policy, key, groups))
+            pool[-1].start()
             pool[-1].give(waiting.popleft())
         while busy := {one.connection: one for one in pool if one.job}:
             for connection in wait(list(busy)):

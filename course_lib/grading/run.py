@@ -187,7 +187,8 @@ def _lateness(total: Total, deadlines: Deadlines) -> tuple[str, ...]:
     if not lost:
         return (reason,)
     far = "" if total.score is not None else " so far"
-    return (reason, f"{lost:.4g} points less: {total.provisional - lost:.4g} count{far}.")
+    left = f"{total.provisional - lost:.4g} of {total.points:.4g}"
+    return (reason, f"That takes {lost:.4g} off your points: {left} count{far}.")
 
 
 def _grade_row(total: Total, students: dict[str, Student], deadlines: Deadlines) -> GradeRow:
@@ -199,6 +200,7 @@ def _grade_row(total: Total, students: dict[str, Student], deadlines: Deadlines)
     if raw is not None:
         when = total.submitted_at
         penalty = deadlines.penalty(total.unit, total.student, when, raw, total.points)
+        penalty = round(penalty, 6)  # 2.7, not 2.7000000000000002
     return GradeRow(
         assignment=total.unit,
         duedate=late.due.isoformat() if late.due else "",
@@ -209,6 +211,6 @@ def _grade_row(total: Total, students: dict[str, Student], deadlines: Deadlines)
         email=who.email if who else "",
         raw_score=raw,
         late_submission_penalty=penalty,
-        score=None if raw is None else raw - penalty,
+        score=None if raw is None else round(raw - penalty, 6),
         max_score=total.points,
     )

@@ -1,7 +1,7 @@
 """System calls that a case is refused: a filter that the kernel holds, for the case and all that it starts.
 
 An answer needs none of them. They hold memory that is on no process's account, reach what no namespace keeps apart, or
-open parts of the kernel through which others have come out of sandboxes. Run by its path; imports nothing of the course.
+open parts of the kernel through which others have left sandboxes. Run by its path; imports nothing of the course.
 """
 
 from __future__ import annotations

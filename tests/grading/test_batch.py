@@ -1,9 +1,10 @@
 """Processes that grade: some die, some before and some after their answer, and no job is lost, none done twice."""
 
+import multiprocessing
 import os
 import signal
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,22 @@ def test_leaving_early_ends_the_processes(pool, tmp_path):
         next(graded)
         raise OSError("the disk is full")
     assert len(pool) == 2 and all(is_gone(process.pid) for process in pool)
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_an_interrupt_while_processes_start_ends_them(pool, tmp_path, monkeypatch, which):
+    @contextmanager
+    def interrupted():
+        yield
+        if len(pool) == which - 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "_no_interrupts", interrupted)
+    children = set(multiprocessing.active_children())
+    with pytest.raises(KeyboardInterrupt) as caught:
+        list(grade_all(jobs_of(tmp_path, *[WORKS] * 4), POLICY, KEY, 2))
+    assert set(multiprocessing.active_children()) == children
+    assert caught.value.__traceback__ and all(is_gone(process.pid) for process in pool)
 
 
 def test_a_unit_that_cannot_be_loaded_fails_its_jobs_alone(tmp_path):

@@ -1,10 +1,12 @@
 """The grader is killed at random moments of a batch; in the end there is what an undisturbed run gives."""
 
+import contextlib
 import os
 import random
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +93,26 @@ def test_a_grader_killed_five_times_loses_and_repeats_nothing(undisturbed, tmp_p
 
     assert runs.contents(tmp_path / "gradebook.db") == runs.contents(undisturbed / "gradebook.db")
     assert runs.reports(tmp_path / "reports") == runs.reports(undisturbed / "reports")
+
+
+def in_a_case(pid):
+    """Whether a student's code runs somewhere below: a fork of a zygote, in a sandbox that is ready."""
+    lines = []
+    for one in descendants(pid):
+        with contextlib.suppress(OSError):
+            lines.append(Path(f"/proc/{one}/cmdline").read_bytes())
+    return sum(b"/programs/zygote.py" in line and b"bwrap" not in line for line in lines) > 1
+
+
+def test_a_loop_of_a_student_ends_with_the_grader(tmp_path):
+    require("bwrap")
+    runs.submit(tmp_path / "submissions", "ada", runs.LOOPS)
+    process = runs.start(tmp_path, *COMMAND, "--timeout", 1000)
+    end = time.monotonic() + 100
+    while not in_a_case(process.pid):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    kill(process)
 
 
 def test_a_second_run_finds_all_done_and_changes_nothing(undisturbed):

@@ -190,6 +190,12 @@ def test_a_reply_that_is_no_value_is_refused(tree):
         reply.read_reply({"token": TOKEN, "value": tree}, [torch.ones(1)], TOKEN)
 
 
+def test_a_generator_is_refused_even_with_a_state_that_could_be_set():
+    tree = {"list": [{"tensor": 0}, {"generator": 0}]}
+    with pytest.raises(wire.Violation, match="generator"):
+        reply.read_reply({"token": TOKEN, "value": tree}, [torch.Generator().get_state()], TOKEN)
+
+
 @pytest.mark.parametrize(
     "control",
     [

@@ -50,7 +50,7 @@ def test_a_secret_of_another_size_is_refused_and_left_alone(tmp_path, size):
 
 def test_a_place_that_cannot_be_used_is_said(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(SecretError, match="cannot be made.*COURSE_SECRET_FILE"):
+    with pytest.raises(SecretError, match=r"cannot be made.*COURSE_SECRET_FILE"):
         load_secret(tmp_path / "loop" / "new" / "secret")
     (tmp_path / "folder").mkdir()
     with pytest.raises(SecretError, match="cannot be read"):

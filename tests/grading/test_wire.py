@@ -33,11 +33,10 @@ def many(n: int) -> dict[str, dict]:
 @pytest.fixture
 def no_decoder(monkeypatch):
     """safetensors must not be called: what breaks a rule is refused before any decoder runs."""
-
-    def called(*_):
-        raise AssertionError("the decoder was called")
-
-    monkeypatch.setattr(wire, "load", called)
+    calls = []
+    monkeypatch.setattr(wire, "load", calls.append)
+    yield
+    assert calls == []
 
 
 def nested(depth: int) -> bytes:
@@ -68,7 +67,7 @@ CONTROLS = {
 @pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
 def test_a_control_that_breaks_a_rule_is_refused(control, no_decoder):
     with pytest.raises(wire.Violation):
-        wire.read_frame(control, b"\0" * 9)
+        wire.read_frame(control, b"")
 
 
 def test_the_control_may_be_as_large_and_as_deep_as_the_rules_say():
@@ -160,7 +159,7 @@ def test_a_body_that_breaks_a_rule_is_refused_before_it_is_decoded(data, no_deco
 
 def test_the_bytes_of_a_header_are_counted_before_they_are_parsed(monkeypatch):
     monkeypatch.setattr(wire, "_json", lambda *_: pytest.fail("parsed"))
-    for name in ("shorter than its length field", "a header of 2^63 bytes"):
+    for name in ("shorter than its length field", *(n for n in BODIES if "a header longer" in n)):
         with pytest.raises(wire.Violation):
             wire.read_tensors(BODIES[name])
 

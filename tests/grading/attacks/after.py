@@ -47,6 +47,12 @@ def of_exercise(result: SubmissionResult, name: str) -> ExerciseResult:
     return next(e for e in result.exercises if e.exercise == name)
 
 
+def line(grader: Grader, got: ExerciseResult, seconds: float, name: str) -> str:
+    """What the summary of the test run says of one attack."""
+    mode = "groups" if grader.sandbox.groups else "none  "
+    return f"{mode} {got.earned:g} of {got.points:g} {got.status:14} {seconds:5.1f} s  {name}"
+
+
 def _known(line: str, name: str) -> bool:
     """Whether a line of feedback is one that exists without any submission."""
     exercise = load_unit(UNIT.name).exercises[name]

@@ -1,9 +1,9 @@
 """What an attack is, and the answer cells that carry it.
 
 An attack is the source of an answer cell. Many of them pay only if they work: the answer is right where `attack()`
-returns true, and ends its process otherwise, so that 0 points prove that it did not work. `naive` is an expression that
-is true where nothing protects the grader and the attack works; test_unprotected.py evaluates it there and so proves that
-the attack is a real one.
+returns true, and ends its process otherwise, so that 0 points prove that it did not work. `naive` is an expression
+that is true where nothing protects the grader and the attack works; test_unprotected.py evaluates it there and so
+proves that the attack is a real one.
 """
 
 from __future__ import annotations

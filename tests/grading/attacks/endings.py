@@ -124,11 +124,6 @@ ENDLESS = [
         "one endless step in C, which holds the interpreter", "sum(iter(int, 1))", statuses=TIMEOUT
     ),
     does("another program that keeps the line open", EXEC, statuses=TIMEOUT),
-    does(
-        "stopping every thread by a lock",
-        "import threading; x = threading.Lock(); x.acquire(); x.acquire()",
-        statuses=TIMEOUT,
-    ),
     does("forking without end", BOMB, statuses=(*TIMEOUT, *ENDED)),
 ]
 EARLY = [

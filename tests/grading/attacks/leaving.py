@@ -12,6 +12,15 @@ from tests.grading.attacks.attack import Attack, answer, pays
 KEYS = "import ctypes\nlibc = ctypes.CDLL(None)\n"
 KEY = f'{KEYS}libc.syscall(250, 0, -3, 1)\nlibc.syscall(248, b"user", b"@MARKER@", b"x", 1, -3)'
 SEGMENT = "import ctypes\nctypes.CDLL(None).shmget(0x5EC4E7, 4096, 0o1666)"
+PLACES = 'import os\nPLACES = (os.__file__, "@CANARY@/note")\n'
+DATE = f"""
+{PLACES}
+for place in PLACES:
+    try:
+        os.utime(place, (1, 1))
+    except OSError:
+        pass
+"""
 CHILD = """
 import os, time
 if os.fork() == 0:
@@ -67,7 +76,10 @@ PAIRS = [
         'os.stat("/dev/pts/ptmx").st_mode & 0o777 == 0o642',
     ),
     pair(
-        "the date of a file", "os.utime(os.__file__, (1, 1))", "os.stat(os.__file__).st_mtime == 1"
+        "the date of a file",
+        DATE,
+        "any(os.path.exists(p) and os.stat(p).st_mtime == 1 for p in PLACES)",
+        PLACES,
     ),
     pair("a key", KEY, f'{KEYS}return libc.syscall(250, 10, -3, b"user", b"@MARKER@", 0) > 0'),
     pair(
@@ -111,41 +123,68 @@ PAIRS = [
 
 @dataclass(frozen=True)
 class Call:
-    """Two programs that run at the same time in two sandboxes; each defines f(). `hears` gives true if it hears the other."""
+    """Two programs that run at the same time in two sandboxes, and each define f().
+
+    `hears` gives true if it hears the other, whose f() has been called before.
+    """
 
     name: str
     speaks: str
     hears: str
 
 
+LOCKS = """
+import fcntl, os
+file = open(os.__file__)
+def f():
+    fcntl.flock(file, fcntl.LOCK_EX)
+"""
+IS_LOCKED = """
+import fcntl, os
+file = open(os.__file__)
+def f():
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+"""
+LOCKS_RECORD = LOCKS.replace("flock(file, fcntl.LOCK_EX)", "lockf(file, fcntl.LOCK_SH)")
+RECORD_IS_LOCKED = """
+import fcntl, os, struct
+file = open(os.__file__)
+def f():
+    asked = struct.pack("hhqqi", fcntl.F_WRLCK, 0, 0, 0, 0)
+    return struct.unpack("hhqqi", fcntl.fcntl(file, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK
+"""
+LISTENS = """
+import socket
+def f():
+    line.bind("\\0@MARKER@-call")
+    line.listen()
+line = socket.socket(socket.AF_UNIX)
+"""
+CONNECTS = """
+import socket
+def f():
+    socket.socket(socket.AF_UNIX).connect("\\0@MARKER@-call")
+    return True
+"""
+READS = """
+import os
+def f():
+    open(os.__file__).read()
+"""
+WATCHES = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+watch = libc.inotify_init()
+libc.inotify_add_watch(watch, os.fsencode(os.__file__), 1)
+def f():
+    return len(os.read(watch, 100)) > 0
+"""
 CALLS = [
-    Call(
-        "by a lock on a file that both see",
-        "import fcntl, os\nfile = open(os.__file__)\ndef f():\n    fcntl.flock(file, fcntl.LOCK_EX)",
-        "import fcntl, os\nfile = open(os.__file__)\ndef f():\n    try:\n        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)\n"
-        "    except BlockingIOError:\n        return True",
-    ),
-    Call(
-        "by a record lock",
-        "import fcntl, os\nfile = open(os.__file__)\ndef f():\n    fcntl.lockf(file, fcntl.LOCK_SH)",
-        "import fcntl, os, struct\nfile = open(os.__file__)\ndef f():\n    asked = struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 0, 0)\n"
-        "    return struct.unpack('hhqqi', fcntl.fcntl(file, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK",
-    ),
-    Call(
-        "by a socket with an abstract name",
-        "import socket\nheld = []\ndef f():\n    held.append(socket.socket(socket.AF_UNIX))\n    held[0].bind('\\0@MARKER@-call')\n    held[0].listen()",
-        "import socket\ndef f():\n    socket.socket(socket.AF_UNIX).connect('\\0@MARKER@-call')\n    return True",
-    ),
-    Call(
-        "by reading a file that the other watches",
-        "import os\ndef f():\n    open(os.__file__).read()",
-        "import ctypes, os\nlibc = ctypes.CDLL(None)\nwatch = libc.inotify_init()\n"
-        "libc.inotify_add_watch(watch, os.fsencode(os.__file__), 1)\ndef f():\n    return len(os.read(watch, 100)) > 0",
-    ),
-    Call(
-        "by a signal",
-        "import os, signal\nseen = []\nsignal.signal(signal.SIGUSR1, lambda *_: seen.append(1))\ndef f():\n    return 1",
-        "import os\ndef f():\n    for pid in range(2, 200):\n        try:\n            os.kill(pid, 10)\n        except OSError:\n            continue\n"
-        "        return True",
-    ),
+    Call("by a lock on a file that both see", LOCKS, IS_LOCKED),
+    Call("by a record lock on it", LOCKS_RECORD, RECORD_IS_LOCKED),
+    Call("by a socket with an abstract name", LISTENS, CONNECTS),
+    Call("by reading a file that the other watches", READS, WATCHES),
 ]

@@ -168,7 +168,7 @@ ORDER = """
         held = frame.f_locals
         for text in (held["program"]["token"], str(held["program"]["seed"])):
             guess = random.Random(int(text, 16) if len(text) == 32 else int(text))
-            if held["request"]["result"] in [guess.randrange(1, 2**48) for _ in range(200)]:
+            if (held["request"]["result"] - 1) % 2**32 in {guess.getrandbits(32) for _ in range(999)}:
                 return True
         return False
 """

@@ -14,7 +14,7 @@ from tests.grading.attacks import (
     spying,
     tampering,
 )
-from tests.grading.attacks.after import STUDENT, Watch, of_exercise, what_the_student_reads
+from tests.grading.attacks.after import STUDENT, Watch, line, of_exercise, what_the_student_reads
 from tests.grading.notebooks import single, write
 
 FILES = (endings, memory, spying, escaping, tampering, forging, oddities, pretending)
@@ -34,10 +34,7 @@ def test_an_attack(attack, grader, world, says, tmp_path):
         result = grader.grade(notebook)
     assert grader.last_error == ""
     got = of_exercise(result, attack.exercise)
-    mode = "groups" if grader.sandbox.groups else "none  "
-    says(
-        f"{mode} {got.earned:g} of {got.points:g} {got.status:14} {result.seconds:5.1f} s  {attack.name}"
-    )
+    says(line(grader, got, result.seconds, attack.name))
     assert got.earned == (got.points if attack.right else 0), got.feedback
     assert got.status in attack.statuses, got.feedback
     assert sum(e.earned or 0 for e in result.exercises) == got.earned
