@@ -20,7 +20,8 @@ from tests.requirements import require
 
 POLICY = Policy(timeout=30, memory=0.5)
 KEY = b"k" * 32
-DIES, DIES_ONCE, DIES_AFTERWARDS, WORKS = "dies", "dies once", "dies afterwards", "works"
+DIES, DIES_ONCE, DIES_AFTERWARDS = "dies", "dies once", "dies afterwards"
+WORKS, SLEEPS = "works", "sleeps"
 
 
 def obedient(slot, policy, key, groups, parent):
@@ -30,6 +31,8 @@ def obedient(slot, policy, key, groups, parent):
         what = job.path.name.partition("-")[0]
         if what == DIES or (what == DIES_ONCE and job.tries == 0):
             os.kill(os.getpid(), signal.SIGKILL)
+        if what == SLEEPS:
+            time.sleep(1000)
         with open(job.path, "a") as file:
             file.write(f"{os.getpid()}\n")
         parent.send(Done(job, SubmissionResult(job.unit, GRADED, (), policy.sandbox)))
@@ -48,9 +51,17 @@ def recorded(monkeypatch):
     made = []
 
     class Recorded(batch._Process):
+        last = Path()
+
         def start(self):
             super().start()
             made.append(self.process)
+
+        def give(self, job):
+            if self.last.name.startswith(DIES_AFTERWARDS):  # the worst moment: it is dead already
+                self.process.join(30)
+            self.last = job.path
+            super().give(job)
 
     monkeypatch.setattr(batch, "_Process", Recorded)
     return made
@@ -136,7 +147,7 @@ def test_many_jobs_that_die_come_to_an_end(pool, tmp_path):
 
 
 def test_leaving_early_ends_the_processes(pool, tmp_path):
-    jobs = jobs_of(tmp_path, *[WORKS] * 4)
+    jobs = jobs_of(tmp_path, WORKS, SLEEPS, WORKS)
     with pytest.raises(OSError), closing(grade_all(jobs, POLICY, KEY, 2)) as graded:
         next(graded)
         raise OSError("the disk is full")

@@ -28,7 +28,7 @@ FIXED = {
 }
 RAISED = re.compile(r"It raised (an exception|[A-Z]\w+)( at line (\d{1,3}) of its cell)?\.")
 SYNTAX = re.compile(r"The cell is no Python: see its line \d{1,3}\.")
-LONG_NUMBER = re.compile(r"\d{5,}|\d\.\d{3,}|\d\.?\d*e-?\d")
+LONG_NUMBER = re.compile(r"\d{8,}|\d\.\d{3,}|\d\.?\d*e-?\d")
 TAGS = re.compile(r"<style>.*?</style>|<meta[^>]*>|<[^>]*>", re.DOTALL)
 
 

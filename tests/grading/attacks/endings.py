@@ -77,10 +77,12 @@ BOMB = """
             pass
 """
 DETACHED = """
+    import functools
     import os
     import signal
     import time
 
+    @functools.cache
     def attack():
         reader, writer = os.pipe()
         if os.fork() == 0:

@@ -164,7 +164,11 @@ SOURCES = [
     raw("brackets nested 5000 deep", lambda: _whole(FALSE + "(" * 5000 + ")" * 5000), "graded"),
     raw("minus signs without end", lambda: _whole(FALSE + "-" * 10**5 + "1"), "graded"),
     raw("a sum of 50,000 terms", lambda: _whole(FALSE + "+".join(["1"] * 50_000)), "graded"),
-    raw("an answer of 2 MB", lambda: _whole(FALSE + "x = 1\n" * 350_000), "graded"),
+    raw(
+        "an answer of 600,000 characters",
+        lambda: _whole(FALSE + f"x = '{'x' * 600_000}'"),
+        "graded",
+    ),
     raw("a text of a million quotes", lambda: _whole(FALSE + "'" * 10**6), "graded"),
     raw("100,000 lines of commands", lambda: _whole(FALSE + "!x\n" * 100_000), "graded"),
 ]

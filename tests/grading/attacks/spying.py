@@ -3,7 +3,7 @@
 Text in @CAPITALS@ is filled in by World.fill.
 """
 
-from tests.grading.attacks.attack import ACCEPTED, GIN, HEAD, RIGHT, WRONG, Attack, pays
+from tests.grading.attacks.attack import ACCEPTED, ENDED, GIN, HEAD, RIGHT, Attack, pays
 
 FRAMES = f"""{HEAD}import sys
 
@@ -126,7 +126,8 @@ DESCRIPTION = """
     def attack():
         return any("hidden" in text or "solutions" in text or "@MARKER@" in text for text in sys.argv)
 """
-GUESS = f"""{HEAD}import sys
+GUESS = f"""{HEAD}import os
+import sys
 
 
 def numbers(value, deep=3):
@@ -155,7 +156,9 @@ def {GIN}(h, adjacency, eps):
         for value in frame.f_locals.values():
             seeds.update(numbers(value))
         frame = frame.f_back
-    return {RIGHT} if any(draws(seed, h) for seed in seeds) else {WRONG}
+    if not any(draws(seed, h) for seed in seeds):
+        os._exit(1)
+    return {RIGHT}
 """
 ORDER = """
     import random
@@ -192,7 +195,12 @@ ATTACKS = [
     pays("the environment", ENVIRONMENT),
     pays("inherited descriptors", DESCRIPTORS),
     pays("what the sandbox was started with", DESCRIPTION),
-    Attack("seeds in frames, from which inputs could be drawn", GUESS, naive="judge_drawn(2**40)"),
+    Attack(
+        "seeds in frames, from which inputs could be drawn",
+        GUESS,
+        naive="judge_drawn(2**40)",
+        statuses=ENDED,
+    ),
     pays("the secret order of the calls", ORDER, naive=""),
     pays("reading the gradebook", READ),
 ]

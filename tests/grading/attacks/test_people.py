@@ -67,15 +67,14 @@ def test_hostile_names_change_nothing(graded):
     out = graded / "out"
     with open(out / "grades.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(STUDENTS)
-    earned = {row["student_id"].removeprefix("'"): float(row["raw_score"] or 0) for row in rows}
+    assert {row["student_id"].removeprefix("'") for row in rows} == {s.student_id for s in STUDENTS}
     for number, student in enumerate(STUDENTS[:4]):
         folder = out / student.student_id
         page = (folder / f"{UNIT.name}.html").read_text(encoding="utf-8")
         assert not Tags(page).found & {"script", "img", "a", "link", "iframe"}
         assert page.count("<style") == page.count("</title>") == 1
         told = json.loads((folder / f"{UNIT.name}.json").read_text(encoding="utf-8"))
-        assert told["earned"] == earned[student.student_id] == (number % 2 == 0)
+        assert told["earned"] == (number % 2 == 0)
     for name in ("grades.csv", "exercises.csv"):
         with open(out / name, encoding="utf-8", newline="") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
