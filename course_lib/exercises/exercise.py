@@ -127,6 +127,9 @@ class Exercise:
     def named_mistake(self, cases: Sequence[Case]) -> Mistake | None:
         """The first declared mistake that gives what was observed on *every* case and is not right on all.
 
+        Symptoms are looked for in the cases of the exercise's own check alone: they know which of its
+        observations is which.
+
         Args:
             cases: cases that were run with the student's answer, by one check or by several.
         """
@@ -134,9 +137,10 @@ class Exercise:
         def gives(answer: Any, case: Case) -> bool:
             return _same(case, self.run(answer, [case.again()], case.check)[0])
 
+        own = [case for case in cases if case.check is self.check]
         for mistake in self.mistakes:
             if mistake.predicate is not None:
-                if all(_shows(mistake.predicate, case.observations) for case in cases):
+                if own and all(_shows(mistake.predicate, case.observations) for case in own):
                     return mistake
             elif all(gives(mistake.example, case) for case in cases) and not all(
                 gives(self.reference, case) for case in cases
@@ -146,9 +150,13 @@ class Exercise:
 
 
 def _same(one: Case, other: Case) -> bool:
+    """Whether two answers gave the same values; a property (of fresh random weights, say) both have or both lack."""
     pairs = zip(one.observations, other.observations)
     return len(one.observations) == len(other.observations) and all(
-        difference(a.got, b.got) is None for a, b in pairs
+        (a.failure() is None) == (b.failure() is None)
+        if a.kind == "property"
+        else difference(a.got, b.got) is None
+        for a, b in pairs
     )
 
 

@@ -163,14 +163,22 @@ def grade_exercise(
         return ended(result.GRADED, result.PASSED, passed, earned=exercise.points), waited
     mistake = exercise.named_mistake(played.cases)
     status, lines = result.GRADED, ["It is not right yet."]
-    if isinstance(wrong.got if wrong else None, Raised):
-        status, lines = result.STUDENT_ERROR, _raised_lines(wrong.got, program)
+    if (raised := _raised_in(wrong)) is not None:
+        status, lines = result.STUDENT_ERROR, _raised_lines(raised, program)
     if mistake:
         lines.append(f"Mistake: {mistake.text}")
     if exercise.hints:
         lines.append(f"Hint: {exercise.hints[min(attempt, len(exercise.hints)) - 1]}")
     named = mistake.text if mistake else ""
     return ended(status, result.FAILED, *lines, mistake=named), waited
+
+
+def _raised_in(seen: Observation | None) -> Raised | None:
+    """The exception that an observation holds, itself or as a part."""
+    if seen is None:
+        return None
+    parts = seen.got if isinstance(seen.got, tuple) else (seen.got,)
+    return next((part for part in parts if isinstance(part, Raised)), None)
 
 
 def _raised_lines(raised: Raised, program: dict) -> list[str]:

@@ -65,11 +65,11 @@ def pack(value: Any, tensors: list[torch.Tensor]) -> Any:
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
     """A dense, contiguous, detached copy on the CPU, of class torch.Tensor itself."""
     with torch._C.DisableTorchFunctionSubclass():
-        tensor = tensor.as_subclass(_Tensor).detach()
         if tensor.is_meta:
             raise ValueError("the result is a meta tensor, which holds no values")
         if tensor.layout != torch.strided:
             tensor = tensor.to_dense()
+        tensor = tensor.as_subclass(_Tensor).detach()
         return tensor.cpu().resolve_conj().resolve_neg().contiguous().clone()
 
 
@@ -201,7 +201,12 @@ def _own_parameter(owner: Any, name: str) -> torch.Tensor | None:
 
 
 def perform(request: dict, tensors: list, objects: dict[int, Any], seed: int) -> Any:
-    """Carry out one request; returns what the student's code gave. Object 0 is the answer itself."""
+    """Carry out one request; returns what the student's code gave. Object 0 is the answer itself.
+
+    In float32 and with gradients on, as in the lab, whatever the answer's cell or an earlier call has set.
+    """
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
     target = objects[request["on"]]
     if request["op"] == "attr":
         return getattr(target, request["name"])

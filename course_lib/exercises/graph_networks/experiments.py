@@ -240,7 +240,7 @@ def unknown_as_zero(x, matrix, labels, train_mask, num_classes):
 
 
 @node_classifier.symptom(
-    lambda seen: _fit(seen) < 0.2,
+    lambda seen: _fit(seen) < 0.05,
     "Fewer training nodes are right than by guessing: does the loss have the wrong sign?",
 )
 def wrong_sign(x, matrix, labels, train_mask, num_classes):
