@@ -7,9 +7,11 @@ imported; it is not merely forbidden. Drawing and widgets are inert: `plots.figu
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -132,6 +134,18 @@ def module_names(slugs: Sequence[str], modules: Sequence[str] = ()) -> list[str]
     """The modules of `write_course` that a notebook is likely to import: they are loaded once, before any fork."""
     names = ["plots", "widgets", "data", *WITHOUT_ANSWERS, *modules]
     return [f"course_lib.{name}" for name in (*names, *(f"exercises.{slug}" for slug in slugs))]
+
+
+def new_folder() -> Path:
+    """A folder for one sandbox that other users may enter. Those of graders that were killed are removed."""
+    temporary = Path(tempfile.gettempdir())
+    for left in temporary.glob("course-sandbox-*-*"):
+        pid = left.name.split("-")[2]
+        if pid.isdecimal() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"course-sandbox-{os.getpid()}-"))
+    folder.chmod(0o755)
+    return folder
 
 
 def write_course(folder: Path, slugs: Sequence[str], modules: Sequence[str] = ()) -> None:

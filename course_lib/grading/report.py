@@ -69,8 +69,8 @@ def student_view(
 ) -> dict[str, Any]:
     """The content of REPORTS/STUDENT/UNIT.json: what the student may know, as plain data.
 
-    All that may differ between two gradings of one submission stands under "times". For the arguments see
-    `write_report`.
+    Two gradings of one submission give the same. How long the code took is not told: it could carry inputs out.
+    For the arguments see `write_report`.
     """
     hidden = result.status == results.GRADER_ERROR  # its notes may be the grader's own
     return {
@@ -83,11 +83,7 @@ def student_view(
         "exercises": [_exercise(exercise) for exercise in result.exercises],
         "remarks": [said(remark) for remark in remarks[:LINES]],
         "notes": [] if hidden else [said(note) for note in result.notes[:LINES]],
-        "times": {
-            "submitted_at": submitted_at.isoformat() if submitted_at else None,
-            "seconds": round(result.seconds, 3),
-            "student_seconds": round(result.student_seconds, 3),
-        },
+        "times": {"submitted_at": submitted_at.isoformat() if submitted_at else None},
     }
 
 

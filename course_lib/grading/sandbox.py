@@ -21,7 +21,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,8 +113,7 @@ class Sandbox:
 
     def start(self) -> None:
         """Start bubblewrap and wait until the zygote is warm. Raises SandboxError."""
-        self.folder = Path(tempfile.mkdtemp(prefix="course-sandbox-"))
-        self.folder.chmod(0o755)
+        self.folder = allowed.new_folder()
         self.log = self.folder / "log"
         self.group = cgroups.ControlGroup.make(str(self.slot)) if self.groups else None
         ours, theirs = socket.socketpair()
