@@ -257,7 +257,7 @@ def test_a_stopped_run_says_so_and_keeps_what_it_has(folder, monkeypatch):
 @pytest.mark.parametrize("moment", ["starting", "grading"])
 def test_ctrl_c_leaves_nothing_behind_and_loses_nothing(tmp_path, moment):
     require("bwrap")
-    for number in range(8):
+    for number in range(40):  # enough that the run is not over before the signal arrives
         submit(tmp_path, f"s{number}", f"{runs.RIGHT}\n\nnumber = {number}")
     with tempfile.TemporaryDirectory() as scratch:
         Path(scratch).chmod(0o755)  # the sandbox's own user looks into it
@@ -281,4 +281,4 @@ def test_ctrl_c_leaves_nothing_behind_and_loses_nothing(tmp_path, moment):
             time.sleep(0.05)
         assert list(Path(scratch).iterdir()) == []
     kept = len(runs.query(tmp_path / "gradebook.db", "SELECT 1 FROM results"))
-    assert kept < 8 and bool(kept) == (moment == "grading")
+    assert kept < 40 and bool(kept) == (moment == "grading")

@@ -17,7 +17,6 @@ from course_lib.grading.places import UnsafeName
 from course_lib.grading.report import GradeRow, student_view, write_exercises, write_grades
 from course_lib.grading.report import write_report as write
 from course_lib.grading.result import ExerciseResult, SubmissionResult
-from tests.requirements import require
 
 UNIT = "05_graph_networks"
 HOSTILE = "<script>alert(1)</script>\"'&=1+1\u202e\x1b[2J\x00"
@@ -171,20 +170,16 @@ def contrast(one, other):
 
 
 @pytest.mark.browser
-def test_a_browser_shows_it_styled_and_runs_nothing(tmp_path):
-    chromium = require("chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
+def test_a_browser_shows_it_styled_and_runs_nothing(tmp_path, page):
     place = write(tmp_path, "ada", everything(HOSTILE), name=HOSTILE, title=HOSTILE)
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
-        tab, said_there = browser.new_page(viewport={"width": 380, "height": 700}), []
-        tab.on("console", lambda message: said_there.append(message.text))
-        tab.on("dialog", lambda dialog: said_there.append(dialog.message))
-        tab.goto(place.as_uri())
-        assert tab.evaluate("getComputedStyle(document.querySelector('.badge')).borderRadius") != ""
-        assert tab.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") != "none"
-        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        browser.close()
+    said_there = []
+    page.set_viewport_size({"width": 380, "height": 700})
+    page.on("console", lambda message: said_there.append(message.text))
+    page.on("dialog", lambda dialog: said_there.append(dialog.message))
+    page.goto(place.as_uri())
+    assert page.evaluate("getComputedStyle(document.querySelector('.badge')).borderRadius") != ""
+    assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") != "none"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert said_there == []
 
 
