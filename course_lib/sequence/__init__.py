@@ -1,0 +1,1 @@
+"""Sequences: recurrent networks, their gradients, reservoirs, and models with a hidden state."""
