@@ -27,9 +27,7 @@ def rnn_step(projected: Tensor, h: Tensor, recurrent: Tensor, nonlinearity: str 
     return ACTIVATIONS[nonlinearity](torch.addmm(projected, h, recurrent))
 
 
-def lstm_step(
-    projected: Tensor, h: Tensor, c: Tensor, recurrent: Tensor
-) -> tuple[Tensor, Tensor]:
+def lstm_step(projected: Tensor, h: Tensor, c: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor]:
     """One LSTM step (Hochreiter & Schmidhuber 1997; forget gate Gers et al. 2000): (h_t, c_t).
 
     [i f g o] = a_t + W_hh h_{t-1}, four blocks of H;
@@ -49,25 +47,43 @@ def gru_step(projected: Tensor, h: Tensor, recurrent: Tensor, bias_hh: Tensor | 
 
     bias_hh [3H] cannot be folded into a_t: its third block is inside the reset gate's product.
     """
-    raise NotImplementedError
+    size = h.size(1)
+    heard = h @ recurrent if bias_hh is None else torch.addmm(bias_hh, h, recurrent)  # [B, 3H]
+    gates, new = projected.split((2 * size, size), 1)
+    own_gates, own_new = heard.split((2 * size, size), 1)
+    reset, update = (gates + own_gates).sigmoid().chunk(2, 1)
+    return torch.lerp(torch.addcmul(new, reset, own_new).tanh(), h, update)
 
 
 def rnn_scan(
     projected: Iterable[Tensor], h: Tensor, recurrent: Tensor, nonlinearity: str = "tanh"
 ) -> list[Tensor]:
     """`rnn_step` over the steps from state h: the list of h_1 ... h_T."""
-    raise NotImplementedError
+    hidden = []
+    for step in projected:
+        h = rnn_step(step, h, recurrent, nonlinearity)
+        hidden.append(h)
+    return hidden
 
 
 def lstm_scan(
     projected: Iterable[Tensor], h: Tensor, c: Tensor, recurrent: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """`lstm_step` over the steps from (h, c): the lists of h_1 ... h_T and c_1 ... c_T."""
-    raise NotImplementedError
+    hidden, cells = [], []
+    for step in projected:
+        h, c = lstm_step(step, h, c, recurrent)
+        hidden.append(h)
+        cells.append(c)
+    return hidden, cells
 
 
 def gru_scan(
     projected: Iterable[Tensor], h: Tensor, recurrent: Tensor, bias_hh: Tensor | None
 ) -> list[Tensor]:
     """`gru_step` over the steps from state h: the list of h_1 ... h_T."""
-    raise NotImplementedError
+    hidden = []
+    for step in projected:
+        h = gru_step(step, h, recurrent, bias_hh)
+        hidden.append(h)
+    return hidden

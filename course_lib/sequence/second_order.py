@@ -51,7 +51,11 @@ def gauss_newton_product(
 
 
 def conjugate_gradient(
-    product: Callable[[Tensors], Tensors], right: Tensors, *, steps: int = 50, tolerance: float = 1e-6
+    product: Callable[[Tensors], Tensors],
+    right: Tensors,
+    *,
+    steps: int = 50,
+    tolerance: float = 1e-6,
 ) -> tuple[Tensors, int]:
     """Solve A d = right for a positive definite A, known by its products only: (d, iterations).
 
