@@ -5,13 +5,17 @@ from course_lib.data.citation_graph import citation_graph
 from course_lib.data.fetch import ChecksumError, DataUnavailable, fetch
 from course_lib.data.graph import Graph
 from course_lib.data.karate import karate_club
+from course_lib.data.pen_digits import PenDigits, pen_digits
 from course_lib.data.planetoid import citation_network, load_planetoid, normalize_features
+from course_lib.data.text import Corpus, tiny_shakespeare
 
 __all__ = [
     "ChecksumError",
+    "Corpus",
     "DataUnavailable",
     "Graph",
     "MalformedFile",
+    "PenDigits",
     "UnsafePickle",
     "citation_graph",
     "citation_network",
@@ -19,4 +23,6 @@ __all__ = [
     "karate_club",
     "load_planetoid",
     "normalize_features",
+    "pen_digits",
+    "tiny_shakespeare",
 ]
