@@ -17,11 +17,16 @@ Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from course_lib.sequence.cells import lstm_scan
+from course_lib.sequence.recurrent import LSTM, set_forget_bias
+from course_lib.sequence.reservoir import scale_spectral_radius
 
 __all__ = [
     "Activity",
@@ -33,6 +38,14 @@ __all__ = [
     "lstm_gradient_by_lag",
     "rnn_gradient_by_lag",
 ]
+
+
+# f, and its slope written in terms of its value h = f(a): what the stack holds is then enough.
+NONLINEARITIES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "tanh": (torch.tanh, lambda h: 1 - h * h),
+    "relu": (torch.relu, lambda h: (h > 0).to(h.dtype)),
+    "linear": (lambda a: a, torch.ones_like),
+}
 
 
 class Activity(NamedTuple):
@@ -54,6 +67,12 @@ class Gradients(NamedTuple):
     hidden: Tensor  # dL/dh_t [T, B, H], in all: directly and through later steps
 
 
+def _nonlinearity(name: str) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    if name not in NONLINEARITIES:
+        raise ValueError(f"nonlinearity must be one of {[*NONLINEARITIES]}, got {name!r}")
+    return NONLINEARITIES[name]
+
+
 def forward(
     x: Tensor,
     h0: Tensor,
@@ -72,7 +91,18 @@ def forward(
 
     Raises ValueError for another nonlinearity and for shapes that do not fit.
     """
-    raise NotImplementedError
+    activation = _nonlinearity(nonlinearity)[0]
+    fits = x.dim() == 3 and weight_ih.shape == (h0.size(-1), x.size(-1))
+    if not fits or weight_hh.shape != (h0.size(-1), h0.size(-1)) or h0.shape[:-1] != x.shape[1:2]:
+        raise ValueError(
+            "x must be [T, B, I], h0 [B, H], weight_ih [H, I] and weight_hh [H, H], got "
+            f"{', '.join(str(list(part.shape)) for part in (x, h0, weight_ih, weight_hh))}"
+        )
+    h, stack = h0, []
+    for projected, x_t in zip(F.linear(x, weight_ih, bias), x):
+        before, h = h, activation(projected + h @ weight_hh.t())
+        stack.append(Activity(x_t, before, h))
+    return torch.stack([activity.after for activity in stack]), stack
 
 
 def backward(
@@ -83,13 +113,33 @@ def backward(
     nonlinearity: str = "tanh",
     tied: bool = True,
 ) -> Gradients:
-    """The gradients, from the stack that `forward` left and g_t = grad_hidden [T, B, H].
+    """The gradients, from the stack that `forward` left and the g_t, grad_hidden [T, B, H].
 
-    The stack is read from its top to its bottom and left as it is. tied=False keeps the gradients of
+    The stack is read from the top down and left as it is. tied=False keeps the gradients of
     the T copies of each weight apart; their sum over the copies is the gradient of the tied weight.
     A loss on the last step only has g_t = 0 for every other t.
     """
-    raise NotImplementedError
+    slope = _nonlinearity(nonlinearity)[1]
+    if len(stack) != grad_hidden.size(0):
+        raise ValueError(
+            f"grad_hidden must hold a gradient for each of the {len(stack)} steps on the stack, "
+            f"got {list(grad_hidden.shape)}"
+        )
+    from_later = torch.zeros_like(stack[-1].after)  # W_hh^T delta_{t+1}: nothing comes after T
+    deltas, hidden = [], []
+    for activity, from_loss in zip(reversed(stack), reversed(grad_hidden.unbind(0))):
+        hidden.append(from_loss + from_later)
+        deltas.append(slope(activity.after) * hidden[-1])
+        from_later = deltas[-1] @ weight_hh
+    delta = torch.stack(deltas[::-1])  # [T, B, H]
+    rows = delta.transpose(1, 2)  # [T, H, B]: a product with [T, B, I] sums over the batch
+    copies = (
+        rows @ torch.stack([activity.x for activity in stack]),  # [T, H, I]
+        rows @ torch.stack([activity.before for activity in stack]),  # [T, H, H]
+        delta.sum(1),  # [T, H]
+    )
+    of_weights = (copy.sum(0) for copy in copies) if tied else copies
+    return Gradients(*of_weights, from_later, delta @ weight_ih, torch.stack(hidden[::-1]))
 
 
 def clip_gradients(gradients: Sequence[Tensor], max_norm: float) -> tuple[list[Tensor], Tensor]:
@@ -99,12 +149,15 @@ def clip_gradients(gradients: Sequence[Tensor], max_norm: float) -> tuple[list[T
     torch.nn.utils.clip_grad_norm_ does, without changing its arguments. The direction stays.
     It cures gradients that explode; one that has vanished stays as it is.
     """
-    raise NotImplementedError
+    norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1)
+    return [gradient * scale for gradient in gradients], norm
 
 
-def gradient_by_lag(gradient: Sequence[Tensor] | Tensor) -> Tensor:
-    """Norms of dL/dh_t [T, B, H] by lag T - t, relative to lag 0: [T], beginning with 1."""
-    raise NotImplementedError
+def gradient_by_lag(gradient: Tensor) -> Tensor:
+    """Norms of a gradient [T, B, H] by lag T - t, relative to lag 0: [T], beginning with 1."""
+    norms = gradient.flatten(1).norm(dim=1).flip(0)
+    return norms / norms[0]
 
 
 def rnn_gradient_by_lag(
@@ -116,24 +169,45 @@ def rnn_gradient_by_lag(
     batch: int = 8,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """`gradient_by_lag` of dL/dh for a random RNN whose recurrent matrix has that spectral radius.
+    """`gradient_by_lag` of dL/dh in a random RNN of that spectral radius: [lags], float64.
 
-    The loss is a random projection of the last state; inputs are normal, times input_scale. A linear
-    RNN's gradient goes like radius^lag; tanh, whose slope is below 1, shrinks it further.
+    W_hh is a normal matrix of numbers, scaled (`reservoir.scale_spectral_radius`); each unit has an
+    input of its own, normal times input_scale; the loss is a random projection of the last state. In a
+    linear net the norm goes like radius^lag. With tanh it does where the units stay near 0; units
+    that are driven hard have slopes near 0, and gradients vanish at radii well above 1.
     """
-    raise NotImplementedError
+    options = {"generator": generator, "dtype": torch.float64}
+    weight_hh = scale_spectral_radius(torch.randn(hidden_size, hidden_size, **options), radius)
+    weight_ih = torch.eye(hidden_size, dtype=torch.float64)
+    x = input_scale * torch.randn(lags, batch, hidden_size, **options)
+    h0 = x.new_zeros(batch, hidden_size)
+    _, stack = forward(x, h0, weight_ih, weight_hh, nonlinearity=nonlinearity)
+    from_loss = torch.zeros_like(x)
+    from_loss[-1] = torch.randn(batch, hidden_size, **options)
+    return gradient_by_lag(backward(stack, from_loss, weight_ih, weight_hh, nonlinearity).hidden)
 
 
 def lstm_gradient_by_lag(
     forget_bias: float,
     lags: int = 100,
     hidden_size: int = 64,
-    input_scale: float = 1.0,
     batch: int = 8,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """`gradient_by_lag` of dL/dc, the memory cells, of an untrained LSTM with that forget bias.
+    """`gradient_by_lag` of dL/dc, by the memory cells, in an untrained LSTM: [lags], float64.
 
-    dL/dc_t counts every way from c_t to the loss, through c_{t+1} and through h_t.
+    Inputs are one normal number a step, the loss the sum of the last hidden states, weights torch's
+    uniform ±1/sqrt(H). dL/dc_t counts every way from c_t to the loss, by c_{t+1} and by h_t. The
+    cells alone would keep sigmoid(forget_bias)^lag of it; with a bias of 3 that is about all there is
+    to see for fifty steps, and then the ways by h_t make it grow.
     """
-    raise NotImplementedError
+    lstm = LSTM(1, hidden_size, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in lstm.parameters():
+            parameter.uniform_(-(hidden_size**-0.5), hidden_size**-0.5, generator=generator)
+    set_forget_bias(lstm, forget_bias)
+    x = torch.randn(lags, batch, 1, generator=generator, dtype=torch.float64)
+    projected = F.linear(x, lstm.weight_ih_l0, lstm.bias_ih_l0 + lstm.bias_hh_l0)
+    start = x.new_zeros(batch, hidden_size)
+    hidden, cells = lstm_scan(projected.unbind(0), start, start, lstm.weight_hh_l0.t())
+    return gradient_by_lag(torch.stack(torch.autograd.grad(hidden[-1].sum(), cells)))

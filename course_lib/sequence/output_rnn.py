@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from course_lib.sequence.cells import ACTIVATIONS
+from course_lib.sequence.cells import ACTIVATIONS, rnn_step
 
 __all__ = ["OutputRNN"]
 
@@ -28,7 +29,8 @@ class OutputRNN(nn.Module):
         learned_y0: what stands in for the output before the first step is a parameter y0 [O], at
             first 0.
 
-    Parameters: input (W_in, b), back (W_back), output (W_out, b_out), each an nn.Linear.
+    Parameters: weight_in [H, input_size], weight_back [H, O], bias [H], uniform in ±1/sqrt(H), and
+    the nn.Linear `output` (W_out, b_out).
     """
 
     def __init__(
@@ -46,10 +48,22 @@ class OutputRNN(nn.Module):
         if nonlinearity not in ACTIVATIONS:
             raise ValueError(f'nonlinearity must be "tanh" or "relu", got {nonlinearity!r}')
         self.nonlinearity, self.batch_first = nonlinearity, batch_first
-        self.back = nn.Linear(output_size, hidden_size, bias=False)
+        self.weight_in = nn.Parameter(torch.empty(hidden_size, input_size))
+        self.weight_back = nn.Parameter(torch.empty(hidden_size, output_size))
+        self.bias = nn.Parameter(torch.empty(hidden_size)) if bias else None
         self.output = nn.Linear(hidden_size, output_size, bias=bias)
-        self.input = nn.Linear(input_size, hidden_size, bias=bias)
         self.y0 = nn.Parameter(torch.zeros(output_size)) if learned_y0 else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform in ±1/sqrt(H), as the other layers; a learned y0 zero."""
+        for parameter in (self.weight_in, self.weight_back, self.bias):
+            if parameter is not None:
+                bound = parameter.size(0) ** -0.5
+                nn.init.uniform_(parameter, -bound, bound)
+        self.output.reset_parameters()
+        if self.y0 is not None:
+            nn.init.zeros_(self.y0)
 
     def forward(
         self, x: Tensor, y0: Tensor | None = None, *, teacher: Tensor | None = None
@@ -59,9 +73,9 @@ class OutputRNN(nn.Module):
         Step 1 hears y0 [B, O] (left out: zeros, or what was learned), step t hears teacher t - 1.
         The teacher's last row is heard by nobody.
         """
-        if x.dim() != 3 or x.size(-1) != self.input.in_features:
+        if x.dim() != 3 or x.size(-1) != self.weight_in.size(1):
             raise ValueError(
-                f"x must be [T, B, {self.input.in_features}] (batch_first: [B, T, ...]), "
+                f"x must be [T, B, {self.weight_in.size(1)}] (batch_first: [B, T, ...]), "
                 f"got {list(x.shape)}"
             )
         expected = (*x.shape[:2], self.output.out_features)
@@ -80,14 +94,15 @@ class OutputRNN(nn.Module):
 
     def _run_forced(self, x: Tensor, y0: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         heard = torch.cat([y0.unsqueeze(0), teacher[:-1]])  # [T, B, O]
-        h = ACTIVATIONS[self.nonlinearity](self.input(x) + self.back(heard))
+        projected = F.linear(x, self.weight_in, self.bias) + heard @ self.weight_back.t()
+        h = ACTIVATIONS[self.nonlinearity](projected)  # [T, B, H]
         return self.output(h), h
 
     def _run_free(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        activation = ACTIVATIONS[self.nonlinearity]
+        back = self.weight_back.t()
         said, hidden = [], []
-        for projected in self.input(x).unbind(0):
-            h = activation(projected + self.back(y))
+        for projected in F.linear(x, self.weight_in, self.bias).unbind(0):
+            h = rnn_step(projected, y, back, self.nonlinearity)  # its state is its last output
             y = self.output(h)
             said.append(y)
             hidden.append(h)

@@ -145,10 +145,9 @@ class _Recurrent(nn.Module):
                 f"input must be {layout.format(self.input_size)}, or unbatched "
                 f"[T, {self.input_size}], got {list(input.shape)}"
             )
-        if input.dim() == 2:
-            x = input.unsqueeze(1)
-        else:
-            x = input.transpose(0, 1) if self.batch_first else input
+        x = input.unsqueeze(1) if input.dim() == 2 else input
+        if self.batch_first and input.dim() == 3:
+            x = x.transpose(0, 1)
         if x.size(0) == 0:
             raise ValueError("the sequence has no steps: pass at least one")
         return x

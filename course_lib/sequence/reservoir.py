@@ -20,7 +20,7 @@ __all__ = ["EchoStateNetwork", "scale_spectral_radius", "spectral_radius"]
 
 def spectral_radius(weight: Tensor) -> Tensor:
     """The largest absolute value of the eigenvalues of a square matrix [N, N]: a number []."""
-    raise NotImplementedError
+    return torch.linalg.eigvals(weight).abs().max()
 
 
 def scale_spectral_radius(weight: Tensor, radius: float) -> Tensor:
@@ -28,7 +28,10 @@ def scale_spectral_radius(weight: Tensor, radius: float) -> Tensor:
 
     Raises ValueError for a matrix without an eigenvalue other than 0: no factor can scale that.
     """
-    raise NotImplementedError
+    now = spectral_radius(weight)
+    if not now > 0:
+        raise ValueError("every eigenvalue of this matrix is 0: no factor gives it another radius")
+    return weight * (radius / now)
 
 
 class EchoStateNetwork(nn.Module):
