@@ -148,7 +148,8 @@ def _tensor_difference(
     g = got.to(torch.complex128 if got.is_complex() else torch.float64)
     e = expected.to(g.dtype)
     both_special = (g == e) | (g.isnan() & e.isnan())
-    wrong = ~((g - e).abs().le(atol + rtol * e.abs()) | both_special)
+    near = (g - e).abs().le(atol + rtol * e.abs()) & e.abs().isfinite()  # else inf is near anything
+    wrong = ~(near | both_special)
     if not wrong.any():
         return None
     gap = torch.where(wrong, (g - e).abs().nan_to_num(nan=float("inf")), torch.zeros(()).double())

@@ -38,6 +38,8 @@ def test_equal(got, expected):
         (T([1.0, 0.0]), T([True, False]), "dtype should be bool"),
         (T([1.0, float("nan")]), T([1.0, 2.0]), "contains NaN"),
         (T([1.0, float("inf")]), T([1.0, 2.0]), "at [1]"),
+        (T([1.0, 2.0]), T([1.0, float("-inf")]), "at [1]: 2, expected -inf"),
+        (T([float("inf")]), T([float("-inf")]), "at [0]: inf, expected -inf"),
         (T([1.0, 5.0]), T([1.0, 2.0]), "1 of 2 entries differ, most at [1]: 5, expected 2"),
         (None, T([1.0]), "is a `return` missing?"),
         ((T([1.0]),), (T([1.0]), T([1.0])), "tuple of 2"),
