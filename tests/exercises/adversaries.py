@@ -28,9 +28,16 @@ def _wrap(reference: Any, change: Callable[[Any, tuple], Any]) -> Any:
     return lambda *args, **kwargs: change(reference(*args, **kwargs), args)
 
 
+def _each(change: Callable[[torch.Tensor], torch.Tensor], out: Any) -> Any:
+    """`change` of a result, or of each tensor of a tuple or list of results."""
+    if isinstance(out, (tuple, list)):
+        return type(out)(_each(change, part) for part in out)
+    return change(out)
+
+
 def constant(reference: Any) -> Any:
     """Zeros of the right shape, dtype and number."""
-    return _wrap(reference, lambda out, args: torch.zeros_like(out))
+    return _wrap(reference, lambda out, args: _each(torch.zeros_like, out))
 
 
 def cached(reference: Any) -> Any:
@@ -61,12 +68,12 @@ def zero_gradient(reference: Any) -> Any:
 def exact_mean(reference: Any) -> Any:
     """The mean over the first axis in every row (a sampler that does not sample); of a scalar, one half."""
 
-    def mean(out: torch.Tensor, args: tuple) -> torch.Tensor:
+    def mean(out: torch.Tensor) -> torch.Tensor:
         if out.dim() == 0:
             return torch.full_like(out, 0.5)
         return out.double().mean(0, keepdim=True).expand_as(out).to(out.dtype)
 
-    return _wrap(reference, mean)
+    return _wrap(reference, lambda out, args: _each(mean, out))
 
 
 EVERYWHERE = (constant, cached, echo, exact_mean)
