@@ -1,0 +1,87 @@
+"""Three classifiers of small images that differ in one thing: what they take for granted.
+
+All map images [B, 1, side, side] to logits [B, classes]. None of them is large; what is compared is their bias, not
+their size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from course_lib.training import History, fit
+
+
+class GlobalMaxPool(nn.Module):
+    """The largest value anywhere, channel by channel: [B, C, H, W] -> [B, C]. It forgets where."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax((-2, -1))
+
+
+def _convolutions(channels: int) -> list[nn.Module]:
+    """Two circular 3 x 3 convolutions with ReLU: [B, 1, s, s] -> [B, 2 channels, s, s], exactly shift equivariant."""
+    options = {"padding": 1, "padding_mode": "circular"}
+    return [
+        nn.Conv2d(1, channels, 3, **options),
+        nn.ReLU(),
+        nn.Conv2d(channels, 2 * channels, 3, **options),
+        nn.ReLU(),
+    ]
+
+
+def fully_connected(side: int = 16, hidden: int = 128, classes: int = 10) -> nn.Sequential:
+    """Pixels to hidden units to logits. It assumes nothing of how the pixels lie."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(side * side, hidden), nn.ReLU(), nn.Linear(hidden, classes)
+    )
+
+
+def conv_flatten(side: int = 16, channels: int = 8, classes: int = 10) -> nn.Sequential:
+    """Convolutions, then a weight for every feature at every place: the last layer gives the equivariance away."""
+    return nn.Sequential(
+        *_convolutions(channels), nn.Flatten(), nn.Linear(2 * channels * side * side, classes)
+    )
+
+
+def conv_pool(channels: int = 8, classes: int = 10) -> nn.Sequential:
+    """Convolutions, then the maximum over all places: the logits are invariant under cyclic shifts."""
+    return nn.Sequential(
+        *_convolutions(channels), GlobalMaxPool(), nn.Linear(2 * channels, classes)
+    )
+
+
+def train_classifier(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    lr: float = 3e-3,
+    seed: int = 0,
+    progress: bool = False,
+) -> History:
+    """Minimise the cross-entropy with Adam on shuffled batches; the model ends in evaluation mode.
+
+    Args:
+        images, labels: tensors [N, ...] and int64 [N].
+        epochs, batch_size, lr: the usual.
+        seed: of the shuffling. Seed the weights yourself, before the model is made.
+    """
+    batches = DataLoader(
+        TensorDataset(images, labels),
+        batch_size,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    return fit(
+        model,
+        lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]),
+        batches,
+        epochs=epochs,
+        optimizer=torch.optim.Adam(model.parameters(), lr=lr),
+        progress=progress,
+    )
