@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.func import grad, grad_and_value, jvp, vjp
 
 __all__ = ["Step", "conjugate_gradient", "gauss_newton_product", "hessian_free_step"]
 
@@ -25,9 +27,9 @@ Tensors = dict[str, Tensor]
 class Step(NamedTuple):
     """What `hessian_free_step` did."""
 
-    parameters: Tensors  # after the step: detached, the old ones where the step was refused
+    parameters: Tensors  # after the step, detached; the old ones where it was refused
     loss_before: float
-    loss_after: float
+    loss_after: float  # of `parameters`
     reduction_ratio: float  # the loss's decrease by what the quadratic model foretold
     damping: float  # for the next step
     iterations: int  # of conjugate gradient
@@ -39,15 +41,32 @@ def gauss_newton_product(
     parameters: Tensors,
     vector: Tensors,
 ) -> Tensors:
-    """G v = J^T H_L J v.
+    """G v = J^T H_L J v, with the names and shapes of the parameters.
 
     Args:
-        outputs_of: parameters -> outputs z, of any shape.
-        loss_of: outputs -> a number, convex in the outputs.
+        outputs_of: parameters -> outputs z, of any shape; for a module,
+            lambda parameters: torch.func.functional_call(module, parameters, (x,)).
+        loss_of: outputs -> a number; G is positive semi-definite where it is convex.
         parameters: where J and H_L are taken.
         vector: v, with the names and shapes of the parameters.
     """
-    raise NotImplementedError
+    parameters = _detached(parameters)
+    outputs, pull = vjp(outputs_of, parameters)
+    return _product(outputs_of, loss_of, parameters, outputs, pull, vector)
+
+
+def _product(
+    outputs_of: Callable[[Tensors], Tensor],
+    loss_of: Callable[[Tensor], Tensor],
+    parameters: Tensors,
+    outputs: Tensor,
+    pull: Callable[[Tensor], tuple[Tensors]],
+    vector: Tensors,
+) -> Tensors:
+    """G v, with the outputs and `pull`, the product with J^T, at hand."""
+    _, pushed = jvp(outputs_of, (parameters,), (vector,))  # J v, in the shape of the outputs
+    _, curved = jvp(grad(loss_of), (outputs,), (pushed,))  # H_L J v
+    return pull(curved)[0]
 
 
 def conjugate_gradient(
@@ -57,12 +76,28 @@ def conjugate_gradient(
     steps: int = 50,
     tolerance: float = 1e-6,
 ) -> tuple[Tensors, int]:
-    """Solve A d = right for a positive definite A, known by its products only: (d, iterations).
+    """Solve A d = right for a symmetric positive definite A known by its products: (d, iterations).
 
-    Stops where |right - A d| <= tolerance |right|, after `steps` iterations, or where a direction has
-    no positive curvature.
+    Hestenes & Stiefel 1952. Stops where |right - A d| <= tolerance |right|, after `steps` iterations,
+    or at a direction without positive curvature.
     """
-    raise NotImplementedError
+    solution = {name: torch.zeros_like(part) for name, part in right.items()}
+    residual = direction = right
+    squared = _dot(residual, residual)
+    enough = tolerance**2 * squared
+    for iteration in range(steps):
+        if squared <= enough:
+            return solution, iteration
+        image = product(direction)
+        curvature = _dot(direction, image)
+        if not curvature > 0:
+            return solution, iteration
+        length = squared / curvature
+        solution = _plus(solution, length, direction)
+        residual = _plus(residual, -length, image)
+        before, squared = squared, _dot(residual, residual)
+        direction = _plus(residual, squared / before, direction)
+    return solution, steps
 
 
 def hessian_free_step(
@@ -76,8 +111,48 @@ def hessian_free_step(
 ) -> Step:
     """One damped Gauss-Newton step: w + d with (G + damping I) d = -dL/dw.
 
+    Args: outputs_of, loss_of, parameters as in `gauss_newton_product`; steps and tolerance as in
+    `conjugate_gradient`.
+
     The damping follows Levenberg and Marquardt: times 2/3 where the loss fell by more than 3/4 of
-    what the quadratic model foretold, times 3/2 where by less than 1/4. A step that raises the loss
-    (or makes it other than finite) is refused.
+    what the quadratic model foretold, times 3/2 where by less than 1/4. A step that does not lower
+    the loss is refused.
+
+    Raises ValueError for a damping below 0.
     """
-    raise NotImplementedError
+    if damping < 0:
+        raise ValueError(f"damping must not be negative, got {damping}")
+    parameters = _detached(parameters)
+    outputs, pull = vjp(outputs_of, parameters)
+    gradient, before = grad_and_value(loss_of)(outputs)
+    downhill = {name: -part for name, part in pull(gradient)[0].items()}
+
+    def product(vector: Tensors) -> Tensors:
+        curved = _product(outputs_of, loss_of, parameters, outputs, pull, vector)
+        return _plus(curved, damping, vector)
+
+    move, iterations = conjugate_gradient(product, downhill, steps=steps, tolerance=tolerance)
+    foretold = _dot(downhill, move) - _dot(move, product(move)) / 2  # the model's decrease
+    moved = _plus(parameters, 1.0, move)
+    after = loss_of(outputs_of(moved))
+    ratio = float((before - after) / foretold) if foretold > 0 else 0.0
+    if not ratio > 0.25:  # a ratio that is no number counts as bad
+        damping *= 3 / 2
+    elif ratio > 0.75:
+        damping *= 2 / 3
+    if not after < before:
+        return Step(parameters, float(before), float(before), ratio, damping, iterations)
+    return Step(_detached(moved), float(before), float(after), ratio, damping, iterations)
+
+
+def _detached(tensors: Tensors) -> Tensors:
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _dot(a: Tensors, b: Tensors) -> Tensor:
+    return torch.stack([(a[name] * b[name]).sum() for name in a]).sum()
+
+
+def _plus(a: Tensors, scale: float | Tensor, b: Tensors) -> Tensors:
+    """a + scale * b."""
+    return {name: a[name] + scale * b[name] for name in a}
