@@ -23,7 +23,7 @@ from course_lib.exercises.recurrent_networks.through_time import unit
 )
 def lstm_step(answer, case: Case) -> None:
     """(h', c') of one LSTM step; x [B, I], h and c [B, H], w_ih [4H, I], w_hh [4H, H], biases [4H], order i f g o."""
-    batch, inputs = case.size(1, 3), case.size(1, 3)
+    batch, inputs = case.size(2, 4), case.size(1, 3)
     hidden = inputs + case.size(1, 3)
     weights = _lstm_weights(case, inputs, hidden)
     state = torch.tanh(case.normal(batch, hidden)), 2 * case.normal(batch, hidden)

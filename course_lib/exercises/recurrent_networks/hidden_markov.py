@@ -35,7 +35,8 @@ def forward_log(answer, case: Case) -> None:
         seen = _symbols(case, symbols, steps)
         case.expect(answer(seen, *model), reference.forward_log(seen, *model), label=label)
     chain = _chain(case, states + 2, symbols)
-    seen = _symbols(case, symbols - 1, 2 * states + 4)
+    seen = _symbols(case, symbols, 2 * states + 4)
+    seen[-1] = 0  # which the last state of the chain never emits
     label = "a chain with impossible moves"
     case.expect(answer(seen, *chain), reference.forward_log(seen, *chain), label=label)
 
@@ -45,11 +46,11 @@ def _symbols(case: Case, symbols: int, steps: int) -> Tensor:
 
 
 def _chain(case: Case, states: int, symbols: int) -> tuple[Tensor, Tensor, Tensor]:
-    """States in a row: the first is the start, each moves on or stays; the last symbol is emitted by the last alone."""
+    """States in a row: the first is the start, each moves on or stays, and the last never emits symbol 0."""
     stays = torch.cat([case.uniform(states - 1, low=0.2, high=0.8), torch.ones(1)])
     transition = torch.diag(stays) + torch.diag(1 - stays[:-1], 1)
     emission = case.uniform(states, symbols, low=0.2)
-    emission[:-1, -1] = 0.0
+    emission[-1, 0] = 0.0
     return torch.eye(states)[0], transition, emission / emission.sum(1, keepdim=True)
 
 
@@ -159,8 +160,8 @@ def _smuggles(observations) -> bool:
     "What is impossible has a finite value: no small number belongs inside the log. -inf is the right answer there.",
 )
 def small_number_added(observations, initial, transition, emission):
-    start = (initial + 1e-10).log() + emission[:, observations[0]].log()
-    return _recursion(observations, start, (transition + 1e-10).log(), emission.log())
+    initial, moves, emits = (torch.log(p + 1e-10) for p in (initial, transition, emission))
+    return _recursion(observations, initial + emits[:, observations[0]], moves, emits)
 
 
 @forward_log.mistake(
