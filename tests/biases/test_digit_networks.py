@@ -38,7 +38,7 @@ def test_only_the_pooled_network_is_invariant_though_both_have_equivariant_featu
     assert errors["conv + pool"] < 1e-12
     assert min(errors["fc"], errors["conv + flatten"]) > 0.1
     for make in (conv_flatten, conv_pool):
-        features = make().double()[:4]
+        features = make().double()[:2]
         assert equivariance_error(features, x, "cyclic_shift", dim=(2, 3)) < 1e-12
 
 
