@@ -39,23 +39,33 @@ def random_hidden_markov(
     num_symbols: int,
     restarts: int | None = None,
     generator: torch.Generator | None = None,
+    *,
+    sharpness: float = 1.0,
     dtype: torch.dtype = torch.float64,
 ) -> HiddenMarkov:
-    """A model (or `restarts` of them) whose rows are drawn evenly from all distributions.
+    """A model (or `restarts` of them) whose rows are drawn at random.
 
-    Raises ValueError unless all three numbers are at least 1.
+    Args:
+        sharpness: at 1 rows are drawn evenly from all distributions; above, their entries are
+            raised to this power (and normalised), so that each row has a few large ones. From even
+            rows, where all states look alike, `baum_welch` can take hundreds of steps to get going.
+
+    Raises ValueError unless all three numbers are at least 1 and sharpness is positive.
     """
     if min(num_states, num_symbols, 1 if restarts is None else restarts) < 1:
         raise ValueError(
             "num_states, num_symbols and restarts must be at least 1, got "
             f"{num_states}, {num_symbols}, {restarts}"
         )
+    if sharpness <= 0:
+        raise ValueError(f"sharpness must be positive, got {sharpness}")
     lead = () if restarts is None else (restarts,)
     place = "cpu" if generator is None else generator.device
 
     def rows(*shape: int) -> Tensor:
         uniform = torch.rand(*lead, *shape, generator=generator, device=place, dtype=dtype)
         lengths = -torch.log1p(-uniform)  # exponential, so that the shares are evenly distributed
+        lengths = lengths**sharpness
         return lengths / lengths.sum(-1, keepdim=True)
 
     n, k = num_states, num_symbols

@@ -133,6 +133,11 @@ def test_random_rows_are_evenly_distributed():
     """Each entry of an even draw from 3 shares has mean 1/3 and variance 1/18."""
     rows = random_hidden_markov(1, 3, 20_000, generator()).emission[:, 0]
     assert (rows.mean(0) - 1 / 3).abs().max() < 0.01 and (rows.var(0) - 1 / 18).abs().max() < 0.003
+    even, sharp = (random_hidden_markov(4, 5, 9, generator(), sharpness=s) for s in (1.0, 3.0))
+    power = even.emission**3
+    torch.testing.assert_close(sharp.emission, power / power.sum(-1, keepdim=True))
+    with pytest.raises(ValueError, match="sharpness must be positive"):
+        random_hidden_markov(2, 2, sharpness=0.0)
 
 
 @pytest.mark.parametrize("device", devices())
