@@ -14,13 +14,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from course_lib.training import History, fit
 
 
-class GlobalMaxPool(nn.Module):
-    """The largest value anywhere, channel by channel: [B, C, H, W] -> [B, C]. It forgets where."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.amax((-2, -1))
-
-
 def _convolution(channels: int) -> list[nn.Module]:
     """A circular 5 x 5 convolution and ReLU: [B, 1, s, s] -> [B, channels, s, s], exactly shift equivariant."""
     return [nn.Conv2d(1, channels, 5, padding=2, padding_mode="circular"), nn.ReLU()]
@@ -42,7 +35,8 @@ def conv_flatten(side: int = 16, channels: int = 16, classes: int = 10) -> nn.Se
 
 def conv_pool(channels: int = 16, classes: int = 10) -> nn.Sequential:
     """A convolution, then the maximum over all places: the logits are invariant under cyclic shifts."""
-    return nn.Sequential(*_convolution(channels), GlobalMaxPool(), nn.Linear(channels, classes))
+    pool = [nn.AdaptiveMaxPool2d(1), nn.Flatten()]  # [B, channels, s, s] -> [B, channels]
+    return nn.Sequential(*_convolution(channels), *pool, nn.Linear(channels, classes))
 
 
 def train_classifier(

@@ -96,11 +96,11 @@ def test_a_graph_layer_follows_if_its_edges_do():
 
 
 def test_a_recurrent_layer_follows_delays_if_its_state_begins_where_the_sequence_does():
-    layer, x = nn.RNN(2, 5).double(), randn(12, 2)
+    layer, x, h0 = nn.RNN(2, 5).double(), randn(12, 2), randn(1, 5)
 
     def from_the_first_step(z):
         start = int(z.any(1).int().argmax())
-        return torch.cat([z.new_zeros(start, 5), layer(z[start:])[0]])
+        return torch.cat([h0.expand(start, 5), layer(z[start:], h0)[0]])
 
     assert equivariance_error(from_the_first_step, x, "time_shift") < 1e-12
     assert equivariance_error(lambda z: layer(z)[0], x, "time_shift") > 0.01
