@@ -89,7 +89,7 @@ def forward(
         weight_ih, weight_hh, bias: [H, I], [H, H], [H].
         nonlinearity: f, "tanh", "relu" or "linear".
 
-    Raises ValueError for another nonlinearity and for shapes that do not fit.
+    Raises ValueError for another nonlinearity, shapes that do not fit, and a sequence of no steps.
     """
     activation = _nonlinearity(nonlinearity)[0]
     fits = x.dim() == 3 and weight_ih.shape == (h0.size(-1), x.size(-1))
@@ -98,6 +98,8 @@ def forward(
             "x must be [T, B, I], h0 [B, H], weight_ih [H, I] and weight_hh [H, H], got "
             f"{', '.join(str(list(part.shape)) for part in (x, h0, weight_ih, weight_hh))}"
         )
+    if x.size(0) == 0:
+        raise ValueError("the sequence has no steps: pass at least one")
     h, stack = h0, []
     for projected, x_t in zip(F.linear(x, weight_ih, bias), x):
         before, h = h, activation(projected + h @ weight_hh.t())

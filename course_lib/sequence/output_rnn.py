@@ -84,11 +84,15 @@ class OutputRNN(nn.Module):
                 f"the teacher must say one output a step, {list(expected)}, "
                 f"got {list(teacher.shape)}"
             )
+        if expected[self.batch_first] == 0:
+            raise ValueError("the sequence has no steps: pass at least one")
         if self.batch_first:
             x, teacher = x.transpose(0, 1), None if teacher is None else teacher.transpose(0, 1)
         if y0 is None:
             start = x.new_zeros(expected[-1]) if self.y0 is None else self.y0
             y0 = start.expand(x.size(1), -1)  # [O] -> [B, O]
+        if y0.shape != (x.size(1), expected[-1]):
+            raise ValueError(f"y0 must be {[x.size(1), expected[-1]]}, got {list(y0.shape)}")
         y, h = self._run_free(x, y0) if teacher is None else self._run_forced(x, y0, teacher)
         return (y.transpose(0, 1), h.transpose(0, 1)) if self.batch_first else (y, h)
 
