@@ -80,6 +80,7 @@ def run(folder: Path, *command: str) -> float:
     """Seconds that a command takes."""
     variables = {
         **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),  # alembic
         "PYTHONPATH": str(root()),
         "COURSE_HOME": str(folder / "home"),
         "COURSE_SECRET_FILE": str(folder / "secret"),

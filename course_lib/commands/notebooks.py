@@ -1,5 +1,7 @@
 """Notebooks read with clear errors, and executed cell by cell in a fresh kernel."""
 
+from __future__ import annotations
+
 import logging
 import os
 import queue
@@ -8,12 +10,11 @@ import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import DeadKernelError
-from nbclient.util import run_sync
-from nbformat import NotebookNode
+if TYPE_CHECKING:  # to import them takes a second, which most commands need not wait for
+    from nbclient import NotebookClient
+    from nbformat import NotebookNode
 
 TIMED_OUT = "CellTimeoutError"
 REVIVAL_SECONDS = 10.0  # how long an interrupted kernel may take to answer again
@@ -39,6 +40,8 @@ def read(path: Path) -> NotebookNode:
 
     Raises NotebookError if the file is missing, is no JSON, or is no valid notebook.
     """
+    import nbformat
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # missing cell ids are added
@@ -64,6 +67,8 @@ def read(path: Path) -> NotebookNode:
 
 def _answers(client: NotebookClient) -> bool:
     """Whether the kernel answers within REVIVAL_SECONDS, once interrupted."""
+    from nbclient.util import run_sync
+
     deadline = time.monotonic() + REVIVAL_SECONDS
     receive = run_sync(client.kc.get_shell_msg)
     wanted = client.kc.kernel_info()
@@ -85,6 +90,9 @@ def execute(
     Errors do not stop it. A cell over `timeout` seconds is interrupted; a kernel that dies, or does
     not answer after an interrupt, ends the run.
     """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import DeadKernelError
+
     run = Run()
 
     def note(cell: NotebookNode, cell_index: int, execute_reply: dict) -> None:

@@ -114,7 +114,7 @@ class Exercise:
                     contextlib.redirect_stdout(io.StringIO()) if case is not cases[0] else _AS_IT_IS
                 )
                 with quiet, torch.random.fork_rng(devices=[]), torch.enable_grad():
-                    torch.manual_seed(case.seed)
+                    torch.default_generator.manual_seed(case.seed)
                     case.check = check or self.check
                     player = play(answer, case, self.name)
                     case.check(player, case)

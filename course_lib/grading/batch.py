@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,14 @@ def work(slot: int, policy: Policy, key: bytes, groups: bool, parent: Connection
             grader.__exit__()
 
 
+def start_importing() -> None:
+    """Start the process that every other is forked from: it imports torch, once for all, while its parent goes on."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["course_lib.grading.grade"])
+    with _no_interrupts():
+        forkserver.ensure_running()
+
+
 class _Process:
     """A process of the pool as the parent sees it."""
 
@@ -99,8 +107,8 @@ class _Process:
 
     def start(self) -> None:
         """Start it, or start it again."""
-        context = multiprocessing.get_context("forkserver")  # which imports torch once for all
-        context.set_forkserver_preload(["course_lib.grading.grade"])
+        start_importing()
+        context = multiprocessing.get_context("forkserver")
         self.connection, theirs = context.Pipe()
         arguments = (*self.arguments, theirs)
         self.process = context.Process(target=work, args=arguments, daemon=True)

@@ -70,21 +70,20 @@ class CaseProcess:
         """Send all of `data`. Raises CaseEnded."""
         view = memoryview(data)
         while view:
-            self._wait(writing=True)
             try:
                 view = view[self.connection.send(view) :]
             except BlockingIOError:
-                continue
+                self._wait(writing=True)
             except OSError:
                 raise self._gone() from None
 
     def _exactly(self, size: int) -> bytes:
         parts = bytearray()
         while len(parts) < size:
-            self._wait(writing=False)
             try:
                 part = self.connection.recv(min(size - len(parts), 1 << 20))
             except BlockingIOError:
+                self._wait(writing=False)
                 continue
             except OSError:
                 part = b""

@@ -57,6 +57,7 @@ def grade(
     submission, else with 0.
     """
     from course_lib.grading import run
+    from course_lib.grading.batch import start_importing
     from course_lib.grading.deadlines import DeadlineError, Deadlines
     from course_lib.grading.gradebook import Gradebook
     from course_lib.grading.plain import PlainSandbox
@@ -75,6 +76,8 @@ def grade(
             f"{lacking}. (--unsandboxed runs students' code without protection: only for code you trust)"
         )
     policy = Policy(timeout, memory, forbidden, unsandboxed)
+    if explain is None:
+        start_importing()
     try:
         found, problems = find(submissions, rows)
         key = load_secret()

@@ -16,10 +16,10 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
+from course_lib.commands.notebooks import NotebookError
 from course_lib.exercises.engine import Unit
 from course_lib.grading import result
 from course_lib.grading.extract import HEAD, READY, Master
-from course_lib.publish.release import read_master
 
 EXTRACT = Path(__file__).with_name("extract.py")
 NOTEBOOK_BYTES = 20 << 20
@@ -41,6 +41,15 @@ class _Wrong(ValueError):
 # the master --------------------------------------------------------------------------------------
 
 
+def _cells_of(master: Path) -> list[dict[str, Any]]:
+    """The cells of our own notebook, sources as one text. (nbformat would do, and takes a second to import.)"""
+    try:
+        cells = json.loads(master.read_text(encoding="utf-8"))["cells"]
+        return [{**cell, "source": "".join(cell["source"])} for cell in cells]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotebookError(f"{master} cannot be read: {type(error).__name__}: {error}") from error
+
+
 def outline(unit: Unit, master: Path) -> dict[str, Any]:
     """What the reader has to know of a unit: plain data.
 
@@ -50,15 +59,16 @@ def outline(unit: Unit, master: Path) -> dict[str, Any]:
     Raises NotebookError if the master cannot be read; ValueError if `uses` names what is no other
     exercise of the unit, or a cell that programs get from the master cannot be compiled.
     """
-    cells = read_master(master).cells
-    graded = {c.metadata.nbgrader.get("grade_id", ""): c for c in cells if "nbgrader" in c.metadata}
+    cells = _cells_of(master)
+    marked = [(c["metadata"]["nbgrader"], c) for c in cells if "nbgrader" in c["metadata"]]
+    graded = {meta.get("grade_id", ""): cell for meta, cell in marked}
     exercises, given = [], {}
     for name, exercise in unit.exercises.items():
         for used in exercise.uses:
             if used == name or used not in unit.exercises or used not in graded:
                 raise ValueError(f"{name} uses {used!r}, which is no other exercise of {unit.name}")
-            given[used] = graded[used].source
-        check = graded[f"check_{name}"].source if f"check_{name}" in graded else ""
+            given[used] = graded[used]["source"]
+        check = graded[f"check_{name}"]["source"] if f"check_{name}" in graded else ""
         forbids, uses = list(exercise.forbids), list(exercise.uses)
         exercises.append({"name": name, "forbids": forbids, "uses": uses, "check": check})
     written = written_questions(master)
@@ -66,7 +76,7 @@ def outline(unit: Unit, master: Path) -> dict[str, Any]:
         "exercises": exercises,
         "written": written,
         "written_cells": {name: graded[name].get("id", "") for name in written},
-        "setup": [c.source for c in cells if "setup" in c.metadata.get("tags", [])],
+        "setup": [c["source"] for c in cells if "setup" in c["metadata"].get("tags", [])],
         "given": given,
     }
     Master(made)
@@ -76,9 +86,9 @@ def outline(unit: Unit, master: Path) -> dict[str, Any]:
 def written_questions(master: Path) -> dict[str, float]:
     """Points of the questions that a person marks, by grade_id. Raises NotebookError if the master cannot be read."""
     found = {}
-    for cell in read_master(master).cells:
-        meta = cell.metadata.get("nbgrader", {})
-        if cell.cell_type == "markdown" and meta.get("grade") and meta.get("solution"):
+    for cell in _cells_of(master):
+        meta = cell["metadata"].get("nbgrader", {})
+        if cell["cell_type"] == "markdown" and meta.get("grade") and meta.get("solution"):
             found[meta["grade_id"]] = float(meta["points"])
     return found
 

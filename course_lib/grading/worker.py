@@ -15,8 +15,10 @@ functions serve the trusted side as well, which looks at every frame before it b
 from __future__ import annotations
 import __future__ as futures
 
+import contextlib
 import json
 import random
+import socket
 import struct
 from typing import Any
 
@@ -253,3 +255,42 @@ def serve(connection: Any) -> None:
     while True:
         request, tensors = _next_frame(connection)
         connection.sendall(_reply(request["token"], request, tensors, objects, program["seed"]))
+
+
+REHEARSED = """
+import torch
+from torch import nn
+
+class Layer(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size, size))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, x, generator=None):
+        return torch.relu(x @ self.weight) + torch.rand(len(x), 1, generator=generator)
+"""
+
+
+def rehearse() -> None:
+    """Serve a made-up program, so that what a first time loads is there in every process forked afterwards."""
+    ours, theirs = socket.socketpair()
+    pair = [torch.ones(2, 2), torch.ones(2, 2)]
+    generator = pack(torch.Generator(), sent := list(pair))
+    first = {"list": [{"tensor": 0}]}
+    call = {"op": "call", "token": "", "name": None, "kwargs": {"dict": []}}
+    calls = [
+        ({"on": 0, "result": 1, "args": {"list": [2]}}, []),
+        ({"on": 1, "result": 2, "args": {"list": [{"tensor": 0}, generator]}}, sent),
+        ({"on": 1, "result": 3, "args": first, "probe": 1, "wrt": 0, "parameters": []}, pair),
+        ({"on": 1, "result": 4, "args": first, "probe": 1, "parameters": ["weight"]}, pair),
+        ({"on": 1, "result": 5, "args": {"list": []}}, []),
+    ]
+    program = {"token": "", "chunks": [{"cell": "", "source": REHEARSED}], "answer": "Layer"}
+    with ours, theirs:
+        ours.sendall(frame({**program, "seed": 0}, []))
+        for request, tensors in calls:
+            ours.sendall(frame(call | request, tensors))
+        ours.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(SystemExit):
+            serve(theirs)
