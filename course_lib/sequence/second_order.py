@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import grad, grad_and_value, jvp, vjp
+from torch.func import grad, jvp, vjp
 
 __all__ = ["Step", "conjugate_gradient", "gauss_newton_product", "hessian_free_step"]
 
@@ -50,23 +50,24 @@ def gauss_newton_product(
         parameters: where J and H_L are taken.
         vector: v, with the names and shapes of the parameters.
     """
-    parameters = _detached(parameters)
-    outputs, pull = vjp(outputs_of, parameters)
-    return _product(outputs_of, loss_of, parameters, outputs, pull, vector)
+    _, _, product = _expand(outputs_of, loss_of, _detached(parameters))
+    return product(vector)
 
 
-def _product(
+def _expand(
     outputs_of: Callable[[Tensors], Tensor],
     loss_of: Callable[[Tensor], Tensor],
     parameters: Tensors,
-    outputs: Tensor,
-    pull: Callable[[Tensor], tuple[Tensors]],
-    vector: Tensors,
-) -> Tensors:
-    """G v, with the outputs and `pull`, the product with J^T, at hand."""
-    _, pushed = jvp(outputs_of, (parameters,), (vector,))  # J v, in the shape of the outputs
-    _, curved = jvp(grad(loss_of), (outputs,), (pushed,))  # H_L J v
-    return pull(curved)[0]
+) -> tuple[Tensor, Tensors, Callable[[Tensors], Tensors]]:
+    """(the loss, its gradient, v -> G v); what the products share is computed once."""
+    outputs, pull = vjp(outputs_of, parameters)  # u -> J^T u
+    slope, curve = vjp(grad(loss_of), outputs)  # dL/dz, and u -> H_L u, H_L being symmetric
+
+    def product(vector: Tensors) -> Tensors:
+        _, pushed = jvp(outputs_of, (parameters,), (vector,))  # J v, in the shape of the outputs
+        return pull(curve(pushed)[0])[0]
+
+    return loss_of(outputs), pull(slope)[0], product
 
 
 def conjugate_gradient(
@@ -115,21 +116,19 @@ def hessian_free_step(
     `conjugate_gradient`.
 
     The damping follows Levenberg and Marquardt: times 2/3 where the loss fell by more than 3/4 of
-    what the quadratic model foretold, times 3/2 where by less than 1/4. A step that does not lower
-    the loss is refused.
+    what the quadratic model foretold, times 3/2 where by less than 1/4 (0 stays 0). A step that
+    does not lower the loss is refused.
 
     Raises ValueError for a damping below 0.
     """
     if damping < 0:
         raise ValueError(f"damping must not be negative, got {damping}")
     parameters = _detached(parameters)
-    outputs, pull = vjp(outputs_of, parameters)
-    gradient, before = grad_and_value(loss_of)(outputs)
-    downhill = {name: -part for name, part in pull(gradient)[0].items()}
+    before, gradient, curvature = _expand(outputs_of, loss_of, parameters)
+    downhill = {name: -part for name, part in gradient.items()}
 
     def product(vector: Tensors) -> Tensors:
-        curved = _product(outputs_of, loss_of, parameters, outputs, pull, vector)
-        return _plus(curved, damping, vector)
+        return _plus(curvature(vector), damping, vector)
 
     move, iterations = conjugate_gradient(product, downhill, steps=steps, tolerance=tolerance)
     foretold = _dot(downhill, move) - _dot(move, product(move)) / 2  # the model's decrease
