@@ -47,19 +47,23 @@ def repeated_bits(k: int) -> Tensor:
 
 
 def cyclic_counter(
-    num_states: int, slip: float = 0.0, dtype: torch.dtype = torch.float64
+    num_states: int, slip: float = 0.0, noise: float = 0.0, dtype: torch.dtype = torch.float64
 ) -> HiddenMarkov:
-    """A clock: N states in a ring, one step on each time, symbol 1 in state 0 and symbol 0 elsewhere.
+    """A clock: N states in a ring, one step on each time, symbol 1 (a tick) in state 0 and symbol 0 elsewhere.
 
-    With probability `slip` it stays where it is. It starts anywhere. Without slips the last N - 1
-    symbols tell its state, so that it attains log2 N bits of predictive information.
+    With probability `slip` it stays where it is, with probability `noise` the symbol is flipped.
+    It starts anywhere. Without either the last N - 1 symbols tell its state, so that it attains
+    log2 N bits of predictive information.
 
-    Raises ValueError for no states, or a slip outside 0..1.
+    Raises ValueError for no states, or a probability outside 0..1.
     """
-    if num_states < 1 or not 0 <= slip <= 1:
-        raise ValueError(f"num_states >= 1 and 0 <= slip <= 1, got {num_states} and {slip}")
+    if num_states < 1 or not (0 <= slip <= 1 and 0 <= noise <= 1):
+        raise ValueError(
+            "a counter has num_states >= 1 and probabilities slip and noise in 0..1, got "
+            f"{num_states}, {slip} and {noise}"
+        )
     stay = torch.eye(num_states, dtype=dtype)
-    tick = stay[0]
+    tick = noise + (1 - 2 * noise) * stay[0]
     return HiddenMarkov(
         torch.full((num_states,), 1 / num_states, dtype=dtype),
         slip * stay + (1 - slip) * stay.roll(1, dims=1),

@@ -56,6 +56,10 @@ def test_a_longer_look_tells_more_and_slips_tell_less():
     assert clock[0] < clock[1] < clock[2] == pytest.approx(2) and clock[3] == pytest.approx(2)
     slips = [predictive_information(cyclic_counter(4, slip), 6, 6) for slip in (0, 0.05, 0.2)]
     assert slips[0] > slips[1] > slips[2]
+    noisy = [predictive_information(cyclic_counter(4, noise=p), 6, 6) for p in (0, 0.05, 0.2, 0.5)]
+    assert noisy[0] > noisy[1] > noisy[2] > noisy[3] == pytest.approx(0)
+    expected = torch.tensor([[0.1, 0.9], [0.9, 0.1]], dtype=torch.float64)
+    torch.testing.assert_close(cyclic_counter(2, noise=0.1).emission, expected)
 
 
 def test_repeated_bits_by_hand():
