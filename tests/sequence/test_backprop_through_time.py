@@ -126,9 +126,11 @@ def test_the_gradient_at_a_hidden_state_counts_every_way_to_the_loss():
     b=st.floats(-1e3, 1e3),
     steps=st.integers(1, 8),
     nonlinearity=st.sampled_from(NONLINEARITIES),
+    seed=st.integers(0, 99),
 )
-def test_the_backward_pass_is_linear(a, b, steps, nonlinearity):
+def test_the_backward_pass_is_linear(a, b, steps, nonlinearity, seed):
     """Twice the gradient in, twice the gradient out; the forward pass squashes, this does not."""
+    torch.manual_seed(seed)
     problem = _problem(steps)
     one, other = _random(steps, BATCH, HIDDEN), _random(steps, BATCH, HIDDEN)
     combined = _by_hand(problem, a * one + b * other, nonlinearity)
@@ -160,8 +162,10 @@ def test_one_step_worked_out():
     scale=st.sampled_from([0.0, 1e-8, 1e-3, 1.0, 1e3, 1e10]),
     max_norm=st.sampled_from([1e-3, 0.5, 1.0, 50.0]),
     count=st.integers(1, 4),
+    seed=st.integers(0, 99),
 )
-def test_clipping_equals_torchs(scale, max_norm, count):
+def test_clipping_equals_torchs(scale, max_norm, count, seed):
+    torch.manual_seed(seed)
     parameters = [torch.zeros(size + 1, 2, dtype=torch.float64) for size in range(count)]
     for parameter in parameters:
         parameter.grad = scale * torch.randn_like(parameter)
@@ -172,7 +176,7 @@ def test_clipping_equals_torchs(scale, max_norm, count):
     wanted = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
     torch.testing.assert_close(norm, wanted)
     torch.testing.assert_close(clipped, [parameter.grad for parameter in parameters])
-    assert torch.cat([gradient.flatten() for gradient in clipped]).norm() <= max_norm
+    assert torch.cat([gradient.flatten() for gradient in clipped]).norm() <= max_norm * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("radius", [0.9, 1.0, 1.1])

@@ -12,16 +12,12 @@ from course_lib.sequence.recurrent import OutputRNN
 from tests.devices import devices
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def _random(*shape: int) -> torch.Tensor:
     return torch.randn(shape, dtype=torch.float64)
 
 
 def _net(inputs: int = 3, **options) -> OutputRNN:
+    torch.manual_seed(0)
     return OutputRNN(inputs, 5, 2, **options).double()
 
 
