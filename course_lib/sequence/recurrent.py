@@ -7,6 +7,17 @@ are one matrix product before the loop (`cells`).
 Parameters carry the names, shapes and gate order they have in torch.nn, and are drawn in the same
 order: the same seed gives the same weights, and a state_dict loads in both directions.
 
+Settings of the three layers, in torch's order:
+    input_size, hidden_size: features of an input and of the hidden state, H.
+    num_layers: L; each layer reads the outputs of the one below.
+    nonlinearity: of the RNN only, "tanh" or "relu".
+    bias: learn b_ih and b_hh.
+    batch_first: input and output are [B, T, ...] instead of [T, B, ...]; states stay as they are.
+    dropout: share of the outputs between two layers that training drops.
+    bidirectional: a second net reads from the end; its outputs stand beside the first one's.
+    learned_h0: ours alone; the initial states are parameters h0 (and the LSTM's c0) [L D, H], at
+        first zero.
+
 Shapes, with H = hidden_size, L = num_layers, D = 2 if bidirectional, else 1:
     input: [T, B, input_size]; with batch_first [B, T, input_size]; unbatched [T, input_size].
     hx: the states that the first step finds (a layer that reads backwards begins at the end),
@@ -18,7 +29,6 @@ Shapes, with H = hidden_size, L = num_layers, D = 2 if bidirectional, else 1:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,17 +47,7 @@ def _beside(scans: Sequence[Sequence[list[Tensor]]], kind: int) -> Tensor:
 
 
 class _Recurrent(nn.Module):
-    """What the three layers share: parameters, layouts, initial states, layers and directions.
-
-    Args:
-        input_size, hidden_size: features of an input and of the hidden state, H.
-        num_layers: L; each layer reads the outputs of the one below.
-        bias: learn b_ih and b_hh.
-        batch_first: input and output are [B, T, ...] instead of [T, B, ...]; states stay [L D, B, H].
-        dropout: share of the outputs between two layers that training drops.
-        bidirectional: a second net reads from the end; its outputs stand beside the first one's.
-        learned_h0: the initial states are parameters `h0` (and the LSTM's `c0`) [L D, H], at first 0.
-    """
+    """What the three layers share: parameters, layouts, initial states, layers and directions."""
 
     blocks = 1  # G: rows of weight_ih and weight_hh in units of H
     states = ("h0",)  # the initial states' names
@@ -190,10 +190,7 @@ class _Recurrent(nn.Module):
 
 
 class RNN(_Recurrent):
-    """h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh) (Elman 1990), f = tanh or relu: as torch.nn.RNN.
-
-    Args: `_Recurrent`'s, with nonlinearity ("tanh" or "relu") between num_layers and bias, as in torch.
-    """
+    """h_t = f(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh) (Elman 1990), f = tanh or relu: as torch.nn.RNN."""
 
     def __init__(
         self,
@@ -205,12 +202,16 @@ class RNN(_Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        **options: Any,
+        *,
+        learned_h0: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         if nonlinearity not in ACTIVATIONS:
             raise ValueError(f'nonlinearity must be "tanh" or "relu", got {nonlinearity!r}')
         self.nonlinearity = nonlinearity
         settings = (num_layers, bias, batch_first, dropout, bidirectional)
+        options = {"learned_h0": learned_h0, "device": device, "dtype": dtype}
         super().__init__(input_size, hidden_size, *settings, **options)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
