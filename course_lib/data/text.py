@@ -106,7 +106,7 @@ def tiny_shakespeare(*, validation: float = 0.1, seed: int = 0) -> Corpus:
         text = fetch("text/tinyshakespeare.txt").read_bytes()
     except DataUnavailable:
         text, source = generated_play(seed=seed).encode("ascii"), "twin"
-        remark = "a generated play; for Shakespeare's set COURSE_DATA or connect"
+        remark = "a generated play; for Shakespeare's own set COURSE_DATA or connect"
     else:
         source, remark = "real", "tiny Shakespeare"
     tokens = _tokens(text, CHARACTERS)
