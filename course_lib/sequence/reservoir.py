@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.biases import ridge_map
 from course_lib.sequence.cells import rnn_step
 
 __all__ = ["EchoStateNetwork", "scale_spectral_radius", "spectral_radius"]
@@ -51,12 +52,12 @@ class EchoStateNetwork(nn.Module):
         leak: in (0, 1]; 1 for plain units, below it a unit keeps (1 - leak) of itself a step.
         input_scale, bias_scale: W_in and b are uniform in ± these.
         density: share of W's entries that are not zero.
-        ridge: penalty on the read-out's weights, see `fit`.
+        ridge: penalty on the read-out's weights, above 0, see `fit`.
         washout: steps at the beginning of a sequence that `fit` leaves out, while h_0 is forgotten.
         generator: draws the weights; left out, torch's own does.
 
-    Raises ValueError for a leak, density or radius out of range, and for a W that has no eigenvalue
-    other than 0 (raise the density, or the size).
+    Raises ValueError for a leak, density, radius or ridge out of range, and for a W without an
+    eigenvalue other than 0 (raise the density, or the size).
     """
 
     def __init__(
@@ -80,6 +81,8 @@ class EchoStateNetwork(nn.Module):
                 raise ValueError(f"{name} must be above 0 and at most 1, got {share}")
         if radius < 0:
             raise ValueError(f"a spectral radius is not negative, got {radius}")
+        if not ridge > 0:
+            raise ValueError(f"ridge must be positive, got {ridge}: make it as small as you like")
         self.leak, self.ridge, self.washout = leak, ridge, washout
 
         device = None if generator is None else generator.device
@@ -115,7 +118,7 @@ class EchoStateNetwork(nn.Module):
         """Learn the read-out from inputs x [T, B, I] and targets y [T, B, O]; returns itself.
 
         W_out minimises the sum over the steps after the washout of |y_t - W_out [h_t; x_t; 1]|^2,
-        plus ridge |W_out|^2; solved in float64.
+        plus ridge |W_out|^2 (`biases.ridge_map`); solved in float64 on the CPU.
         """
         if x.size(0) <= self.washout:
             raise ValueError(
@@ -127,11 +130,10 @@ class EchoStateNetwork(nn.Module):
                 f"got {list(y.shape)}"
             )
         with torch.no_grad():
-            features = self._features(x, self.states(x))[self.washout :].flatten(0, -2).double()
-            targets = y[self.washout :].flatten(0, -2).double()  # [T', B, O] -> [T' B, O]
-            gram = features.t() @ features
-            gram.diagonal().add_(self.ridge)
-            self.read_out.copy_(torch.linalg.solve(gram, features.t() @ targets).t())
+            features = self._features(x, self.states(x))[self.washout :].flatten(0, -2)
+            targets = y[self.washout :].flatten(0, -2)  # [T', B, O] -> [T' B, O]
+            features, targets = (part.to("cpu", torch.float64) for part in (features, targets))
+            self.read_out.copy_(ridge_map(features, targets, noise_var=self.ridge).t())
         return self
 
     def forward(self, x: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -192,6 +192,8 @@ def test_wrong_settings_and_inputs_are_named():
             _net(**{name: value})
     with pytest.raises(ValueError, match="not negative"):
         _net(radius=-0.5)
+    with pytest.raises(ValueError, match="ridge must be positive"):
+        _net(ridge=0.0)
     net, x = _net(washout=10), _random(20, 1, 2)
     with pytest.raises(RuntimeError, match=r"call fit\(x, y\) first"):
         net(x)
