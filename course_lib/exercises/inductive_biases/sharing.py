@@ -83,6 +83,17 @@ def always_circular(kernel, n, circular):
 
 
 @conv_matrix.mistake(
+    "A column below 0 is no error in Python: index -1 is the last column. Where it does not wrap, ask for 0 <= j < n."
+)
+def negative_columns(kernel, n, circular):
+    matrix, reach = _band(kernel, n, -(len(kernel) // 2), circular), len(kernel) // 2
+    for i in range(reach):
+        for a in range(reach - i):  # the columns i + a - reach that are negative
+            matrix[i, i + a - reach] = kernel[a]
+    return matrix
+
+
+@conv_matrix.mistake(
     "The filter is turned round (W is transposed). As in conv1d, kernel[0] meets the left neighbour, column i - k // 2."
 )
 def turned_round(kernel, n, circular):
@@ -119,6 +130,7 @@ def copied_values(kernel, n, circular):
     points=2,
     minutes=8,
     reference=reference.tied_gradient,
+    forbids=("torch.autograd", "torch.func"),
     hints=[
         "A shared weight acts at several places, and the error changes through each of them: what do the changes do?",
         "sharing == w is a mask of all places that hold weight w.",

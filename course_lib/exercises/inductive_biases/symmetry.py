@@ -192,6 +192,13 @@ def over_features(x, a, b):
     return a * x + b * (x.sum(1, keepdim=True) - x)
 
 
+@set_layer.mistake(
+    "x.sum() without an axis adds up all features of all elements; each feature has a sum of its own: x.sum(0)."
+)
+def over_everything(x, a, b):
+    return a * x + b * (x.sum() - x)
+
+
 @set_layer.mistake("a and b are exchanged: a belongs to the element itself, b to the others.")
 def exchanged(x, a, b):
     return reference.set_layer(x, b, a)
