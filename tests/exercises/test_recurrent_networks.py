@@ -122,7 +122,7 @@ def forward_log(observations, initial, transition, emission):
     rows, total, b = [], 0.0, initial
     for n, symbol in enumerate(observations.tolist()):
         b = (b if n == 0 else b @ transition) * emission[:, symbol]
-        total, b = total + b.sum().log(), b / b.sum()
+        total, b = total + b.sum().log(), b / b.sum().clamp(min=1e-30)
         rows.append(b.log() + total)
     return torch.stack(rows)
 
