@@ -18,20 +18,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.memory import forget_peak, memory_mb, peak_memory_mb
 from benchmarks.report import environment, print_table, write_json
 from course_lib.data import citation_network
 from course_lib.graphs.layers import GCNConv
@@ -145,27 +143,15 @@ def measure_time(name: str, inputs: Inputs) -> dict[str, dict[str, float]]:
     }
 
 
-def _status(field: str) -> float:
-    """VmRSS or VmHWM of this process in MB; getrusage's peak where there is no /proc."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(row for row in status.read_text().splitlines() if row.startswith(field))
-        return int(line.split()[1]) / 1024
-    unit = 2**20 if platform.system() == "Darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
 def measure_memory_here(name: str, way: str) -> dict[str, float]:
     """Peak memory of this process over preparation and three steps, in MB, and above the data's."""
     inputs, _ = load(name)
-    reset = Path("/proc/self/clear_refs")
-    if reset.exists():
-        reset.write_text("5")  # forget the peak of loading
-    before = _status("VmRSS")
+    forget_peak()  # that of loading
+    before = memory_mb()
     step, _, _ = stepper(way, inputs)
     for _ in range(3):
         step()
-    peak = _status("VmHWM")
+    peak = peak_memory_mb()
     return {"peak_mb": round(peak, 1), "peak_above_data_mb": round(peak - before, 1)}
 
 
