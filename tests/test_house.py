@@ -21,7 +21,12 @@ FLOORS = {
 }
 INSTRUCTORS = {"publish", "grading"}
 # Modules that a distribution brings under another name, or that a declared package brings along.
-BROUGHT = {"IPython": "ipywidgets", "jupyter_client": "nbclient", "traitlets": "nbclient"}
+BROUGHT = {
+    "IPython": "ipywidgets",
+    "jupyter_client": "nbclient",
+    "sklearn": "scikit_learn",
+    "traitlets": "nbclient",
+}
 
 
 def python_files(*tops: str) -> list[Path]:
