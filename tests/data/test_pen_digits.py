@@ -82,11 +82,11 @@ def test_a_file_by_hand(tmp_path):
     [
         (LINE.replace("47", "x"), "must hold whole numbers"),
         (LINE.replace("47", "4.7"), "must hold whole numbers"),
-        (LINE.replace(", 8", ""), "17 numbers a line"),
+        (LINE.replace(", 8\n", "\n"), "17 numbers a line"),
         (LINE.replace("47", "-1"), r"coordinates in 0\.\.100"),
         (LINE.replace("47", "101"), r"coordinates in 0\.\.100"),
-        (LINE.replace(", 8", ",10"), r"digits in 0\.\.9"),
-        (LINE.replace(", 8", ",-1"), r"digits in 0\.\.9"),
+        (LINE.replace(", 8\n", ",10\n"), r"digits in 0\.\.9"),
+        (LINE.replace(", 8\n", ",-1\n"), r"digits in 0\.\.9"),
     ],
 )
 def test_malformed_files_are_named(tmp_path, text, message):
