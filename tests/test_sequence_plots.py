@@ -48,7 +48,9 @@ def test_the_four_rows_show_what_they_are_given():
     starts = [float(line.get_xdata()[0]) for line in writing.lines if line.get_marker() == "o"]
     assert all(8 * (k // 2) < start < 8 * (k // 2 + 1) for k, start in enumerate(starts))
     heights = [bar.get_height() for bar in blame.patches]
-    torch.testing.assert_close(torch.tensor(heights, dtype=torch.float32), gradient.abs().t().flatten())
+    torch.testing.assert_close(
+        torch.tensor(heights, dtype=torch.float32), gradient.abs().t().flatten()
+    )
     assert {ax.get_xlim() for ax in axes} == {(0.0, 24.0)}
 
 
