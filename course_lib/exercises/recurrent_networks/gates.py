@@ -248,6 +248,27 @@ def of_last_cell(x, w_ih, w_hh, b_ih, b_hh, forget_bias):
     return _norms(cells[-1].sum(), cells)
 
 
+@cell_gradients.mistake(
+    "L is the sum of the entries of h_T, the last state; yours is the sum over the states of all steps."
+)
+def of_all_states(x, w_ih, w_hh, b_ih, b_hh, forget_bias):
+    hiddens, cells = _run(x, w_ih, w_hh, _biased(b_ih, w_hh, forget_bias, 1), b_hh)
+    return _norms(torch.stack(hiddens[1:]).sum(), cells)
+
+
+@cell_gradients.mistake(
+    "Only the way through the cells is counted. The states h_t lead back to earlier cells too: do not detach them."
+)
+def cells_alone(x, w_ih, w_hh, b_ih, b_hh, forget_bias):
+    biased = _biased(b_ih, w_hh, forget_bias, 1)
+    h = x.new_zeros(x.shape[1], w_hh.shape[1])
+    cells = [h.clone().requires_grad_()]
+    for x_t in x:
+        h, c = _cell(*_blocks(x_t, h.detach(), w_ih, w_hh, biased, b_hh), cells[-1])
+        cells.append(c)
+    return _norms(h.sum(), cells)
+
+
 @cell_gradients.mistake("The root is missing: these are squared norms.")
 def squared(x, w_ih, w_hh, b_ih, b_hh, forget_bias):
     hiddens, cells = _run(x, w_ih, w_hh, _biased(b_ih, w_hh, forget_bias, 1), b_hh)

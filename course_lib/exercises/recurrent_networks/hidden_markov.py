@@ -18,7 +18,13 @@ from course_lib.exercises.recurrent_networks.gates import unit
     minutes=13,
     reference=reference.forward_log,
     cases=3,
-    forbids=("torch.logsumexp", "torch.special.logsumexp", "torch.logaddexp"),
+    forbids=(
+        *(f"torch.{name}" for name in ("logsumexp", "logcumsumexp", "logaddexp", "logaddexp2")),
+        "torch.special.logsumexp",
+        "numpy.logaddexp",
+        "numpy.logaddexp2",
+        "scipy",
+    ),
     hints=[
         "At the first step: log initial[j] + log emission[j, x_1]. Nothing has moved yet.",
         "Then add log transition[i, j] to row i's log alpha, log-sum-exp over i, and add log emission[j, x_t].",
@@ -81,7 +87,7 @@ def _underflows(observations) -> bool:
 @forward_log.symptom(
     _underflows,
     "Underflow: after some hundred steps the probabilities are rounded to 0, whose log is -inf. "
-    "Stay in log space from the first step to the last.",
+    "Stay in log space, and subtract the largest entry before any exp.",
 )
 def multiplied(observations, initial, transition, emission):
     alpha = initial * emission[:, observations[0]]
@@ -101,7 +107,7 @@ def transposed(observations, initial, transition, emission):
 
 
 @forward_log.mistake(
-    "The initial distribution is missing: the first step begins with log initial, not with equal states."
+    "The initial distribution is missing: the first row is log initial plus log emission."
 )
 def no_initial(observations, initial, transition, emission):
     start = emission[:, observations[0]].log()
@@ -147,6 +153,20 @@ def not_a_number(observations, initial, transition, emission):
     return _recursion(observations, start, transition.log(), emission.log(), gather)
 
 
+@forward_log.mistake(
+    "The largest entry was subtracted, but not added again: log-sum-exp is m + log(sum(exp(a - m)))."
+)
+def largest_lost(observations, initial, transition, emission):
+    start = initial.log() + emission[:, observations[0]].log()
+
+    def gather(values):
+        top = values.amax(0)
+        top = torch.where(top.isinf(), torch.zeros_like(top), top)
+        return (values - top).exp().sum(0).log()
+
+    return _recursion(observations, start, transition.log(), emission.log(), gather)
+
+
 def _smuggles(observations) -> bool:
     """Of the chain, what is impossible has a finite value; what is possible is nearly right."""
     seen = observations[2]
@@ -157,7 +177,8 @@ def _smuggles(observations) -> bool:
 
 @forward_log.symptom(
     _smuggles,
-    "What is impossible has a finite value: no small number belongs inside the log. -inf is the right answer there.",
+    "What is impossible has a finite value. -inf is right there: no small number inside the log, and no large "
+    "negative one in place of -inf.",
 )
 def small_number_added(observations, initial, transition, emission):
     initial, moves, emits = (torch.log(p + 1e-10) for p in (initial, transition, emission))

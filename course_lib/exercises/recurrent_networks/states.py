@@ -20,6 +20,8 @@ unit = Unit(
         "torch.nn.RNNBase",
         "torch.nn.RNNCellBase",
         "torch._VF",
+        "torch.ops",
+        "torch.ao",
         *(f"torch.{kind}{part}" for kind in ("lstm", "gru") for part in ("", "_cell")),
         *(f"torch.rnn_{f}{part}" for f in ("tanh", "relu") for part in ("", "_cell")),
     ),
@@ -54,6 +56,7 @@ def rnn_states(answer, case: Case) -> None:
         label="going on from the last state",
     )
     case.expect_gradient(answer, reference.rnn_states, more, h0, *weights, wrt=1)
+    case.expect_gradient(answer, reference.rnn_states, more, h0, *weights, wrt=3)
 
 
 def small_weights(case: Case, inputs: int, hidden: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -120,6 +123,35 @@ def late(x, h0, w_ih, w_hh, b_ih, b_hh):
 @rnn_states.mistake("You returned the last state alone; the states of all T steps are wanted.")
 def last_only(x, h0, w_ih, w_hh, b_ih, b_hh):
     return _unrolled(x, h0, _step(w_ih, w_hh, b_ih, b_hh))[-1]
+
+
+@rnn_states.mistake(
+    "The states are right, but no gradient flows: was there no_grad, .data, .detach() or numpy on the way?"
+)
+def without_gradient(x, h0, w_ih, w_hh, b_ih, b_hh):
+    return _unrolled(x, h0, _step(w_ih, w_hh, b_ih, b_hh)).detach()
+
+
+@rnn_states.mistake(
+    "The states are right, but the gradient ends after one step: was the state detached before it was handed on?"
+)
+def handed_on_detached(x, h0, w_ih, w_hh, b_ih, b_hh):
+    step, states, h = _step(w_ih, w_hh, b_ih, b_hh), [], h0
+    for x_t in x:
+        states.append(step(x_t, h))
+        h = states[-1].detach()
+    return torch.stack(states)
+
+
+@rnn_states.mistake(
+    "The states are right, but no gradient reaches W_hh: was it detached, or do you write into a tensor that later "
+    "steps read from? Then collect the states in a list."
+)
+def written_in_place(x, h0, w_ih, w_hh, b_ih, b_hh):
+    step, states = _step(w_ih, w_hh, b_ih, b_hh), x.new_zeros(len(x), *h0.shape)
+    for t in range(len(x)):
+        states[t] = step(x[t], states[t - 1] if t else h0)
+    return states
 
 
 @rnn_states.mistake(

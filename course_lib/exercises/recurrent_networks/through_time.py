@@ -15,7 +15,7 @@ from course_lib.exercises.recurrent_networks.states import small_weights, unit
     points=3,
     minutes=13,
     reference=reference.backpropagate,
-    forbids=("torch.autograd", "torch.func", "functorch"),
+    forbids=("torch.autograd", "torch.Tensor.backward", "torch.func", "functorch"),
     hints=[
         "Go backward. `g` is what arrives at h_t; through tanh it becomes delta = g * (1 - h_t ** 2).",
         "delta @ w_hh is what arrives at h_{t-1}: the whole story of vanishing gradients is this line, repeated.",
@@ -98,6 +98,15 @@ def last_copy(x, states, w_hh, grad_last):
 def averaged_copies(x, states, w_hh, grad_last):
     deltas, at_h0 = _deltas(states, w_hh, grad_last, _slopes(states))
     return _copies(deltas, x).mean(0), _copies(deltas, states[:-1]).mean(0), at_h0
+
+
+@backpropagate.mistake(
+    "You averaged over the batch. L is the loss of the whole batch: delta.T @ ... has the sum, leave it so."
+)
+def averaged_batch(x, states, w_hh, grad_last):
+    deltas, at_h0 = _deltas(states, w_hh, grad_last, _slopes(states))
+    means = [_copies(deltas, inputs).sum(0) / x.shape[1] for inputs in (x, states[:-1])]
+    return *means, at_h0
 
 
 @backpropagate.mistake(
@@ -203,6 +212,17 @@ def to_one(gradients, max_norm):
     return [g / norm if norm > max_norm else g for g in gradients]
 
 
-@clip_gradients.mistake("All gradients came back unchanged: is the scaled list what you return?")
+@clip_gradients.mistake(
+    "The test is the wrong way round: what is below max_norm was scaled, and what is above it was left."
+)
+def wrong_way_round(gradients, max_norm):
+    norm = _norm(gradients)
+    return [g * (max_norm / norm) if norm < max_norm else g for g in gradients]
+
+
+@clip_gradients.mistake(
+    "All gradients came back unchanged, also above max_norm: is your norm the root of a sum (no mean) of squares, "
+    "and the scaled list what you return?"
+)
 def unchanged(gradients, max_norm):
     return gradients
