@@ -2,6 +2,7 @@
 
 An exercise that asks for a thing by hand forbids its ready-made forms by their dotted names: one function
 (`torch.nn.functional.scaled_dot_product_attention`), one class (`torch.nn.LSTM`) or a package (`torch_geometric`).
+A name that begins with a dot (`.logsumexp`) is an attribute of anything but `self`: a tensor's method, say.
 What counts is a use: a name, an attribute or a subclass that leads there through imports, simple re-binding, `getattr`
 with a written-out name, or a dynamic import. An import that nothing uses, strings and comments do not count. This is
 a policy and no wall: a name put together while the program runs is not seen.
@@ -55,7 +56,8 @@ def forbidden_names(
     own |= {n.id for n in nodes if isinstance(n, ast.Name) and _is_stored(n)}
     named = {path.rpartition(".")[2] for path in found}
     for full, last in ((name, name.rpartition(".")[2]) for name in forbidden if "." in name):
-        if len(last) >= UNMISTAKABLE and last not in own | named and _mentions(nodes, last):
+        sure = full.startswith(".") or len(last) >= UNMISTAKABLE
+        if sure and last not in own | named and _mentions(nodes, last):
             found.add(full)
     return sorted(p for p in found if not any(p.startswith(f"{q}.") for q in found))
 

@@ -78,6 +78,23 @@ def test_what_is_no_use(source):
     assert forbidden_names(source, NAMES, aliases_of(SETUP, NAMES)) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("(x + y).logsumexp(0)", [".logsumexp"]),
+        ("getattr(x, 'logsumexp')(0)", [".logsumexp"]),
+        ("self.logsumexp(0)", []),
+        ("def logsumexp(a):\n    return a.max()\nlogsumexp(x)", []),
+        ("logsumexp = 3\n'x.logsumexp'", []),
+    ],
+)
+def test_an_attribute_of_anything(source, found):
+    assert forbidden_names(source, (".logsumexp",)) == found
+    assert forbidden_names(
+        "import torch\ntorch.logsumexp(x)", ("torch.logsumexp", ".logsumexp")
+    ) == ["torch.logsumexp"]
+
+
 def test_without_the_setups_aliases_nothing_is_known_of_a_name():
     assert forbidden_names("nn.LSTM(3, 3)", NAMES) == []
     assert forbidden_names("nn.LSTM(3, 3)", NAMES, {"nn": "torch.nn"}) == ["torch.nn.LSTM"]

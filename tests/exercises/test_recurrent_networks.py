@@ -202,7 +202,11 @@ def test_any_small_number_inside_the_log_is_named(small):
         ("backpropagate", "import torch\ntorch.autograd.grad(a, b)"),
         ("backpropagate", "from torch.func import vjp\nvjp(f, x)"),
         ("clip_gradients", "from torch.nn.utils import clip_grad_norm_ as c\nc(p, 1.0)"),
+        ("backpropagate", "loss.backward()"),
+        ("rnn_states", "import torch\ntorch.ops.aten.rnn_tanh.input(x, h, w)"),
         ("forward_log", "import torch as t\nt.logsumexp(a, 0)"),
+        ("forward_log", "paths.logsumexp(0)"),
+        ("forward_log", "import numpy as np\nnp.logaddexp.reduce(paths)"),
         ("kalman_step", "from filterpy.kalman import predict\npredict(x, P)"),
     ],
 )

@@ -24,6 +24,7 @@ from course_lib.exercises.recurrent_networks.gates import unit
         "numpy.logaddexp",
         "numpy.logaddexp2",
         "scipy",
+        *(f".{name}" for name in ("logsumexp", "logcumsumexp", "logaddexp", "logaddexp2")),
     ),
     hints=[
         "At the first step: log initial[j] + log emission[j, x_1]. Nothing has moved yet.",

@@ -15,7 +15,7 @@ from course_lib.exercises.recurrent_networks.states import small_weights, unit
     points=3,
     minutes=13,
     reference=reference.backpropagate,
-    forbids=("torch.autograd", "torch.Tensor.backward", "torch.func", "functorch"),
+    forbids=("torch.autograd", "torch.Tensor.backward", "torch.func", "functorch", ".backward"),
     hints=[
         "Go backward. `g` is what arrives at h_t; through tanh it becomes delta = g * (1 - h_t ** 2).",
         "delta @ w_hh is what arrives at h_{t-1}: the whole story of vanishing gradients is this line, repeated.",
