@@ -113,7 +113,7 @@ def prior_entropy(answer, case: Case) -> None:
     """The differential entropy in bits of a Gaussian N(0, covariance) over d weights, covariance [d, d]."""
     small = _covariance(case, case.size(2, 5), 1.0)
     case.expect(answer(small), reference.prior_entropy(small))
-    many = _covariance(case, 40 + case.size(0, 10), 1e-3)
+    many = _covariance(case, 120 + case.size(0, 10), 1e-3)
     case.expect(answer(many), reference.prior_entropy(many), label="many weights, a strong prior")
 
 

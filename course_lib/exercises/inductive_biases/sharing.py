@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.case import Case
+from course_lib.exercises.compare import Raised
 from course_lib.exercises.engine import Unit
 from course_lib.exercises.inductive_biases import reference
 
@@ -18,6 +19,8 @@ unit = Unit(
     ),
 )
 
+FUNCTIONS = ("conv_tbc", *(f"{conv}{d}d" for conv in ("conv", "conv_transpose") for d in (1, 2, 3)))
+MODULES = tuple(f"{conv}{d}d" for conv in ("Conv", "ConvTranspose") for d in (1, 2, 3))
 
 # 1 ----------------------------------------------------------------------------------------------
 
@@ -27,15 +30,9 @@ unit = Unit(
     minutes=10,
     reference=reference.conv_matrix,
     forbids=(
-        "torch.conv1d",
-        "torch.conv2d",
-        "torch.conv_transpose1d",
-        "torch.nn.Conv1d",
-        "torch.nn.Conv2d",
-        "torch.nn.ConvTranspose1d",
-        "torch.nn.functional.conv1d",
-        "torch.nn.functional.conv2d",
-        "torch.nn.functional.conv_transpose1d",
+        "torch.convolution",
+        *(f"{place}.{name}" for place in ("torch", "torch.nn.functional") for name in FUNCTIONS),
+        *(f"torch.nn.{lazy}{name}" for lazy in ("", "Lazy") for name in MODULES),
         "numpy.convolve",
         "numpy.correlate",
         "scipy",
@@ -169,8 +166,17 @@ def last_weight_for_none(free_gradient, sharing, num_weights):
     return reference.tied_gradient(free_gradient, sharing % num_weights, num_weights)
 
 
-@tied_gradient.mistake(
-    "-1 says that there is no connection, and index_add_ refuses it as an index. Leave those places out first."
+def _refuses_minus_one(observations) -> bool:
+    """A complaint about the table with -1, and none about the one without."""
+    first, second = (seen.got for seen in observations)
+    if not isinstance(first, Raised) or isinstance(second, Raised):
+        return False
+    return any(said in first.text for said in ("out of range in self", "index -1", "negative"))
+
+
+@tied_gradient.symptom(
+    _refuses_minus_one,
+    "-1 says that there is no connection, and as an index it is refused here. Leave those places out first.",
 )
 def refused_index(free_gradient, sharing, num_weights):
     total = torch.zeros(num_weights)
@@ -178,7 +184,8 @@ def refused_index(free_gradient, sharing, num_weights):
 
 
 @tied_gradient.mistake(
-    "`total[...] += ...` keeps one place of each weight and drops the others; sum over sharing == w instead."
+    "One place of each weight is left, the others were overwritten (`total[index] += ...` does that, too). "
+    "Sum over sharing == w instead."
 )
 def overwritten(free_gradient, sharing, num_weights):
     total, there = torch.zeros(num_weights), sharing >= 0
@@ -187,7 +194,8 @@ def overwritten(free_gradient, sharing, num_weights):
 
 
 @tied_gradient.mistake(
-    "`total[sharing] += ...` keeps one place of each weight, and takes -1, no connection, for the last weight."
+    "One place of each weight is left, the others were overwritten (`total[sharing] += ...` does that, too); "
+    "and -1, no connection, was taken for the last weight."
 )
 def overwritten_with_none(free_gradient, sharing, num_weights):
     total = torch.zeros(num_weights)

@@ -69,6 +69,14 @@ def relative_to_input(weight, x, steps):
 
 
 @shift_error.mistake(
+    "You divided by ||W S x||, the output for the shifted signal; divide by ||W x||."
+)
+def relative_to_shifted(weight, x, steps):
+    moved = weight @ x.roll(steps)
+    return (moved - (weight @ x).roll(steps)).norm() / moved.norm()
+
+
+@shift_error.mistake(
     "Your shift drops what leaves at the end and fills in zeros. Here what leaves comes in again: torch.roll."
 )
 def not_cyclic(weight, x, steps):
@@ -179,7 +187,7 @@ def itself_again(x, a, b):
 
 
 @set_layer.mistake(
-    "You took the mean of the others. The matrix of exercise 4 has b in every place: that is a sum."
+    "You took the mean of the others. The matrix of exercise 4 has b everywhere off the diagonal: that is a sum."
 )
 def mean_of_others(x, a, b):
     return a * x + b * (x.sum(0) - x) / (len(x) - 1)
