@@ -6,6 +6,7 @@ A float64 or float32 answer is equally welcome; an integer or boolean answer whe
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +84,7 @@ def snapshot(value: Any) -> Any:
 
 
 def as_tensor(value: Any) -> torch.Tensor | None:
-    """A tensor of a tensor, array, number, or list of numbers; None of anything else."""
+    """A tensor of a tensor, array, number, or list of numbers (whole ones among them); None of anything else."""
     if isinstance(value, torch.Tensor):
         return value
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
@@ -95,7 +96,11 @@ def as_tensor(value: Any) -> torch.Tensor | None:
     if type(value) in (list, tuple) and value:
         parts = [as_tensor(v) for v in value]
         if all(p is not None and p.shape == parts[0].shape for p in parts):
-            return torch.stack(parts) if len({p.dtype for p in parts}) == 1 else None
+            kinds = {p.dtype for p in parts}
+            if torch.bool in kinds and len(kinds) > 1:  # a truth among numbers is a slip
+                return None
+            common = functools.reduce(torch.promote_types, kinds)
+            return torch.stack([p.to(common) for p in parts])
     return None
 
 

@@ -21,6 +21,7 @@ T = torch.tensor
         (np.array([1.0, 2.0]), T([1.0, 2.0])),
         (1.5, T(1.5)),
         (2, T(2.0)),
+        ([0, T(1.5), 2.5], T([0.0, 1.5, 2.5])),
         ([T([1.0]), {"a": T([2])}], (T([1.0]), {"a": T([2])})),
         (T([float("-inf"), float("nan")]), T([float("-inf"), float("nan")])),
         (Raised("TypeError", "a"), Raised("TypeError", "b")),
@@ -46,6 +47,7 @@ def test_equal(got, expected):
         ({"a": 1}, {"b": 1}, "keys"),
         (Raised("ValueError", "no"), T([1.0]), "ValueError"),
         ("text", T([1.0]), "expected a tensor"),
+        ([True, 1.5], T([1.0, 1.5]), "expected a tensor"),
     ],
 )
 def test_different(got, expected, said):

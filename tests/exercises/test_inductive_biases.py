@@ -200,7 +200,12 @@ def test_every_exercise_has_another_answer():
         ("conv_matrix", "import torch.nn.functional as F\nF.conv1d(x, k)"),
         ("conv_matrix", "from torch import nn\nnn.Conv1d(1, 1, 3)"),
         ("conv_matrix", "import torch\ntorch.conv1d(x, k)"),
+        (
+            "conv_matrix",
+            "import torch\ntorch.convolution(x, k, None, [1], [1], [1], False, [0], 1)",
+        ),
         ("tied_gradient", "import torch\ntorch.autograd.grad(a, b)"),
+        ("tied_gradient", "error.backward()"),
         ("shift_error", "from course_lib.biases import equivariance_error as e\ne(f, x)"),
         ("ridge_map", "from course_lib import biases\nbiases.ridge_map(X, y, 1.0, 1.0)"),
         ("ridge_map", "from sklearn.linear_model import Ridge\nRidge(1.0)"),

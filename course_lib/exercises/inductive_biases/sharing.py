@@ -127,7 +127,7 @@ def copied_values(kernel, n, circular):
     points=2,
     minutes=8,
     reference=reference.tied_gradient,
-    forbids=("torch.autograd", "torch.func"),
+    forbids=("torch.autograd", "torch.func", ".backward"),
     hints=[
         "A shared weight acts at several places, and the error changes through each of them: what do the changes do?",
         "sharing == w is a mask of all places that hold weight w.",
