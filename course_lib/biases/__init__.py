@@ -2,7 +2,7 @@
 
 `equivariance` measures a symmetry, `sharing` builds it in by tying weights, `layers` writes convolutional, locally
 connected and recurrent layers as one matrix, `priors` gets the same from Gaussian priors, and `digit_networks` holds
-three classifiers that differ in their bias only.
+three classifiers that differ in what they take for granted.
 """
 
 from course_lib.biases.digit_networks import (

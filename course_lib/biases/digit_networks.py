@@ -1,7 +1,7 @@
 """Three classifiers of small images that differ in one thing: what they take for granted.
 
-All map images [B, 1, side, side] to logits [B, classes]. None of them is large; what is compared is their bias, not
-their size.
+All map images [B, 1, side, side] to logits [B, classes]. None of them is large, but their sizes differ: by default
+34,186 numbers (fully connected), 41,386 (flatten) and 586 (pool), since what a bias forbids or ties need not be stored.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def train_classifier(
         images, labels: tensors [N, ...] and int64 [N].
         epochs, batch_size, lr: the usual.
         seed: of the shuffling. Seed the weights yourself, before the model is made.
+        progress: show a bar of the epochs.
     """
     batches = DataLoader(
         TensorDataset(images, labels),

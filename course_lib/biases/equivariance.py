@@ -33,17 +33,23 @@ def transform(
     With several dims a shift is one whole number for each of them.
 
     Raises:
-        ValueError: an unknown group, an order of the wrong length, shifts that do not match the
-            dims, or a negative delay.
+        ValueError: an unknown group, a dim that x lacks, an order that is no permutation of its places,
+            shifts that do not match the dims, or a negative delay.
     """
     dims = _as_tuple(dim)
+    _check_axes(x, dims, "x")
     if group == "permutation":
         order = torch.as_tensor(element, device=x.device)
         for d in dims:
-            if order.shape != (x.shape[d],):
+            n = x.shape[d]
+            if order.shape != (n,) or order.dtype != torch.int64:
                 raise ValueError(
-                    f"a permutation of the {x.shape[d]} places along dim {d} must be int64 "
-                    f"[{x.shape[d]}], got {list(order.shape)}"
+                    f"a permutation of the {n} places along dim {d} must be int64 [{n}], got "
+                    f"{str(order.dtype).removeprefix('torch.')} {list(order.shape)}"
+                )
+            if (order.sort().values != torch.arange(n, device=order.device)).any():
+                raise ValueError(
+                    f"a permutation names each of 0..{n - 1} once, got {order.tolist()}"
                 )
             x = x.index_select(d, order)
         return x
@@ -78,7 +84,8 @@ def equivariance_error(
 
         error = sqrt( sum_g ||f(g x) - g f(x)||^2 / sum_g ||g f(x)||^2 ),  g drawn at random, never the identity
 
-    0 is exact. About 1.41, the square root of two, is what two unrelated outputs of mean zero would give.
+    0 is exact. About 1.41, the square root of two, is what two unrelated outputs of mean zero and equal size
+    would give.
 
     Args:
         f: a function of x, or of x and edge_index; it should be deterministic (`.eval()` for dropout).
@@ -93,15 +100,19 @@ def equivariance_error(
         generator: a CPU generator to draw them from.
 
     Raises:
-        ValueError: an axis with fewer than two places; axes of the output that cannot follow; a delay of a graph.
+        ValueError: an unknown group; an axis that x or the output lacks, or with fewer than two places; axes of
+            different lengths under one permutation; axes of the output that cannot follow; elements < 1; a graph
+            under delays or along several axes.
     """
     dims = _as_tuple(dim)
     out_dims = dims if out_dim is None else _as_tuple(out_dim)
+    _check_axes(x, dims, "x")
     sizes = [x.shape[d] for d in dims]
     _check(group, sizes, out_dims, edge_index, elements)
     edges = () if edge_index is None else (edge_index,)
     with torch.no_grad():
         plain = f(x, *edges)
+        _check_axes(plain, out_dims, "the output")
         for size, d in zip(sizes, out_dims):
             if plain.shape[d] != size:
                 raise ValueError(
@@ -124,6 +135,15 @@ def equivariance_error(
 
 def _as_tuple(value: int | Sequence[int] | Tensor) -> tuple[int, ...]:
     return (int(value),) if isinstance(value, int) else tuple(int(v) for v in value)
+
+
+def _check_axes(tensor: Tensor, dims: tuple[int, ...], name: str) -> None:
+    for d in dims:
+        if not -tensor.dim() <= d < tensor.dim():
+            raise ValueError(
+                f"{name}, {list(tensor.shape)}, has no axis {d}: name the axes that move by dim, "
+                "those of the output by out_dim, or pass out_dim=() to measure invariance"
+            )
 
 
 def _check(

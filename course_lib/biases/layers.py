@@ -41,6 +41,8 @@ def toeplitz_weight(
 
         y_i = sum_r kernel_r x_{i + r - padding}      W_{ij} = kernel_{j - i + padding}
 
+    With zero padding, x and the kernel are zero beyond their ends. With circular padding the places of x count modulo
+    L, and W_{ij} is the sum of all kernel_r with r = j - i + padding modulo L.
     One diagonal, one weight: a Toeplitz matrix; with circular padding and as many outputs as inputs, a circulant one.
     Gradients flow to `kernel`, summed along each diagonal.
 
@@ -55,7 +57,8 @@ def toeplitz_weight(
         `x.flatten()` orders an x of [C, L].
 
     Raises:
-        ValueError: a kernel of another shape or too long, a negative padding, an unknown mode.
+        ValueError: a kernel of another shape or too long, a negative padding, an unknown mode, a circular padding
+            greater than L.
     """
     if kernel.dim() not in (1, 3):
         raise ValueError(f"kernel must be [k] or [C_out, C_in, k], got {list(kernel.shape)}")
@@ -111,11 +114,17 @@ class LocallyConnected1d(nn.Module):
         y_{o,i} = b_{i,o} + sum_{c,r} W_{i,o,c,r} x_{c, i + r - padding}
 
     Locality is a bias (weights from far away are forbidden); sharing is another, and is missing here. With all
-    W_i equal it is `torch.nn.Conv1d`.
+    W_i equal and all b_i equal it is `torch.nn.Conv1d`.
 
     Args:
-        in_channels, out_channels, kernel_size, padding, padding_mode, bias: as in `torch.nn.Conv1d`.
+        in_channels, out_channels, kernel_size, bias: as in `torch.nn.Conv1d`.
         length: L, the number of places of the input, which has to be known.
+        padding: places added at both ends.
+        padding_mode: what is added, "zeros" or "circular".
+
+    Raises:
+        ValueError: a kernel that does not fit into L + 2 padding places, a negative padding, an unknown mode, a
+            circular padding greater than L.
     """
 
     def __init__(

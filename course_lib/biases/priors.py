@@ -28,7 +28,8 @@ def ridge_map(
         [d], or [d, m]. There is no intercept: centre the data, or add a column of ones.
 
     Raises:
-        ValueError: shapes that do not match, a noise variance that is not positive, a negative variance.
+        ValueError: shapes that do not match, a noise variance that is not positive, a negative variance, a covariance
+            that is not symmetric or not positive semidefinite.
 
     Source: Hastie, Tibshirani & Friedman, The Elements of Statistical Learning, section 3.4.1.
     """
@@ -46,6 +47,8 @@ def ridge_map(
         )
     if ((variance.diagonal() if variance.dim() == 2 else variance) < 0).any():
         raise ValueError("prior_var has a negative variance")
+    if variance.dim() == 2 and d:
+        _check_covariance(variance)
     targets = y if y.dim() == 2 else y[:, None]
     if variance.dim() == 2:
         spread = x @ variance  # [n, d], X C
@@ -57,3 +60,16 @@ def ridge_map(
         precision = scaled.T @ scaled + noise_var * torch.eye(d, dtype=x.dtype, device=x.device)
         weights = std[:, None] * torch.linalg.solve(precision, scaled.T @ targets)
     return weights if y.dim() == 2 else weights[:, 0]
+
+
+def _check_covariance(variance: Tensor) -> None:
+    """Symmetric and positive semidefinite, up to rounding."""
+    rounding = 10 * len(variance) * torch.finfo(variance.dtype).eps * float(variance.abs().max())
+    if not float((variance - variance.T).abs().max()) <= rounding:
+        raise ValueError("prior_var, a covariance, must be symmetric: C[i, j] = C[j, i]")
+    least = float(torch.linalg.eigvalsh(variance.detach().cpu())[0])
+    if not least >= -rounding:
+        raise ValueError(
+            "prior_var, a covariance, must be positive semidefinite: its least eigenvalue is "
+            f"{least:.3g}, so some combination of weights would have a negative variance"
+        )

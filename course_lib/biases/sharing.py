@@ -2,7 +2,9 @@
 
 A move g puts x_{g(j)} at place j, for inputs and outputs alike. Then W g = g W says, entry by entry,
 W_{ij} = W_{g(i) g(j)}: a weight equals every weight that the group carries it to. Those are its *orbit*.
-(Cohen & Welling 2016, https://arxiv.org/abs/1602.07576; Zaheer et al. 2017, https://arxiv.org/abs/1703.06114)
+(The theorem: Wood & Shawe-Taylor, Representation theory and invariant neural networks, Discrete Applied Mathematics
+1996; Ravanbakhsh et al. 2017, https://arxiv.org/abs/1702.08389. Groups of moves of images: Cohen & Welling 2016,
+https://arxiv.org/abs/1602.07576. Sets: Zaheer et al. 2017, https://arxiv.org/abs/1703.06114)
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch.nn import functional as F
 
 
 def permutation_orbits(size: int) -> Tensor:
-    """The two orbits of all permutations: 0 on the diagonal ("me"), 1 elsewhere ("the others"); int64 [n, n]."""
+    """The orbits of all permutations: 0 on the diagonal ("me"), 1 elsewhere ("the others"); int64 [n, n]."""
     return 1 - torch.eye(size, dtype=torch.int64)
 
 
@@ -56,9 +58,10 @@ def weight_orbits(moves: Tensor, out_moves: Tensor | None = None) -> Tensor:
 
 
 def tie(weight: Tensor, orbits: Tensor) -> Tensor:
-    """Replace every weight by the mean over its orbit: the nearest equivariant map.
+    """Replace every weight by the mean over its orbit: the nearest matrix that is tied so.
 
-    The same as averaging over the group, 1/|G| sum_g g^-1 W g, and so a projection: a tied matrix stays as it is.
+    A projection: a tied matrix stays as it is. Where the orbits are those of a group G, it is the same as averaging
+    over the group, 1/|G| sum_g g^-1 W g, and gives the nearest equivariant map.
 
     Args:
         weight: [n_out, n_in].  orbits: int64 [n_out, n_in]; entries of -1 are forbidden and become zero.
@@ -79,18 +82,18 @@ def tie(weight: Tensor, orbits: Tensor) -> Tensor:
 class SharedLinear(nn.Module):
     """A linear map whose weights are tied along given orbits:  y = W x + b,  W_{ij} = values[orbits_{ij}].
 
-    `permutation_orbits(n)` gives the layer of Deep Sets, W = a I + c (1 - I), with two numbers whatever n is;
-    `cyclic_orbits(n)` a circular convolution. Autograd adds up the gradients of all places that hold one number:
-    dE/dvalues_k = sum of dE/dW_{ij} over the orbit k.
+    `permutation_orbits(n)` gives the layer of Deep Sets, W = a I + c (J - I) with J the matrix of ones: two numbers
+    whatever n > 1 is. `cyclic_orbits(n)` gives a circular convolution. Autograd adds up the gradients of all places
+    that hold one number: dE/dvalues_k = sum of dE/dW_{ij} over the orbit k.
 
     Args:
         orbits: int64 [n_out, n_in], 0..K-1; -1 forbids a weight (it is zero for ever).
         bias_orbits: int64 [n_out], which places share a bias; None for no bias. For an equivariant map, these are
             the orbits of the output's places: under permutations or shifts a single one,
-            `torch.zeros(n_out, dtype=torch.int64)`.
+            `torch.zeros(n_out, dtype=torch.int64)`. -1 forbids one.
 
     Raises:
-        ValueError: orbits that are not int64, of another shape, or below -1.
+        ValueError: orbits, or bias_orbits, that are not int64, of another shape, or below -1.
     """
 
     def __init__(self, orbits: Tensor, bias_orbits: Tensor | None = None) -> None:
@@ -140,4 +143,8 @@ def _check_orbits(orbits: Tensor, bias_orbits: Tensor | None) -> None:
         raise ValueError(
             f"bias_orbits must be int64 [{orbits.size(0)}], one for each output, got "
             f"{bias_orbits.dtype} {list(bias_orbits.shape)}"
+        )
+    if bias_orbits.min() < -1:
+        raise ValueError(
+            f"bias_orbits are numbered from 0, with -1 for forbidden, got {bias_orbits.min()}"
         )

@@ -1,4 +1,4 @@
-"""Handwritten digits on a larger canvas, each at a place of its own, which says nothing about the class."""
+"""Handwritten digits on a larger canvas, each at a place drawn at random, which says nothing about the class."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ def place_on_canvas(digits: Tensor, corners: Tensor, canvas: int = 16) -> Tensor
     Returns:
         [N, 1, canvas, canvas].
 
-    Raises ValueError where shapes do not match or a digit would not lie wholly on its canvas.
+    Raises ValueError where shapes do not match, corners are not whole numbers or a digit would not lie wholly on its
+    canvas.
     """
+    if corners.is_floating_point() or corners.dtype == torch.bool:
+        raise ValueError(f"corners must be int64, rows and columns of pixels, got {corners.dtype}")
     if digits.dim() != 3 or corners.shape != (len(digits), 2):
         raise ValueError(
             f"need digits [N, h, w] and corners [N, 2], got {list(digits.shape)} and {list(corners.shape)}"
@@ -62,7 +65,8 @@ def placed_digits(shifted: bool = True, *, canvas: int = 16, seed: int = 0) -> P
     same order, so that `images[:1297]` and `images[1297:]` hold the same digits either way.
 
     Args:
-        shifted: each digit at a place drawn uniformly from all that fit; False puts all in the middle.
+        shifted: each digit at a place drawn uniformly from all that fit (81 on a canvas of 16, so many digits
+            share one); False puts all in the middle.
         canvas: rows and columns of the canvas, at least 8.
         seed: of the order and the places.
 

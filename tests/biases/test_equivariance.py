@@ -29,8 +29,17 @@ def test_the_three_moves_by_hand():
 
 def test_moves_that_make_no_sense_are_refused():
     x = torch.ones(4)
-    with pytest.raises(ValueError, match=r"must be int64 \[4\], got \[3\]"):
+    with pytest.raises(ValueError, match=r"must be int64 \[4\], got int64 \[3\]"):
         transform(x, "permutation", torch.arange(3))
+    with pytest.raises(ValueError, match=r"must be int64 \[4\], got float32 \[4\]"):
+        transform(x, "permutation", torch.arange(4.0))
+    for order in ([0, 0, 1, 2], [-1, 0, 1, 2], [1, 2, 3, 4]):
+        with pytest.raises(ValueError, match=r"each of 0\.\.3 once, got \["):
+            transform(x, "permutation", order)
+    for group, element in (("permutation", range(4)), ("cyclic_shift", 1), ("time_shift", 1)):
+        for dim in (1, -2):
+            with pytest.raises(ValueError, match=rf"x, \[4\], has no axis {dim}"):
+                transform(x, group, element, dim)
     with pytest.raises(ValueError, match="group must be one of"):
         transform(x, "rotation", 1)
     with pytest.raises(ValueError, match="cannot be negative"):
@@ -104,6 +113,8 @@ def test_a_recurrent_layer_follows_delays_if_its_state_begins_where_the_sequence
 
     assert equivariance_error(from_the_first_step, x, "time_shift") < 1e-12
     assert equivariance_error(lambda z: layer(z)[0], x, "time_shift") > 0.01
+    plain = nn.RNN(2, 5, bias=False).double()  # silence leaves its state at h0 = 0
+    assert equivariance_error(lambda z: plain(z)[0], x, "time_shift") == 0
     assert equivariance_error(from_the_first_step, x, "cyclic_shift") > 0.1
 
 
@@ -128,12 +139,22 @@ def test_the_measure_draws_from_the_generator_it_is_given():
         ({"dim": (0, 0), "out_dim": 0}, "name as many"),
         ({"group": "time_shift", "edge_index": torch.zeros(2, 1).long()}, "keep the graph fixed"),
         ({"out_dim": 1}, r"pass out_dim=\(\)"),
+        ({"out_dim": 3}, r"the output, \[4, 1, 3\], has no axis 3"),
+        ({"dim": 3}, r"x, \[4, 1, 3\], has no axis 3"),
+        ({"dim": -4}, r"x, \[4, 1, 3\], has no axis -4"),
     ],
 )
 def test_measures_that_make_no_sense_are_refused(options, message):
     group = options.pop("group", "permutation")
     with pytest.raises(ValueError, match=message):
         equivariance_error(lambda z, *_: z, torch.ones(4, 1, 3), group, **options)
+
+
+def test_an_output_without_the_axis_is_refused():
+    with pytest.raises(ValueError, match=r"the output, \[\], has no axis 0"):
+        equivariance_error(torch.sum, torch.ones(4), "permutation")
+    with pytest.raises(ValueError, match=r"the output, \[4\], has no axis 1: .* out_dim=\(\)"):
+        equivariance_error(lambda z: z.sum(1), torch.ones(4, 3), "cyclic_shift", dim=1)
 
 
 @pytest.mark.parametrize("device", devices())

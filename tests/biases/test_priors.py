@@ -118,12 +118,23 @@ def test_infinitely_strong_priors_forbid_and_tie(n, d, seed):
         ({"prior_var": torch.ones(2)}, r"a number, \[3\] or \[3, 3\]"),
         ({"prior_var": -1.0}, "negative variance"),
         ({"prior_var": -torch.eye(3)}, "negative variance"),
+        ({"prior_var": torch.eye(3) + torch.ones(3, 3).triu(1)}, "must be symmetric"),
+        ({"prior_var": 3 * torch.eye(3) - 2}, "positive semidefinite.* -3"),
     ],
 )
 def test_what_is_no_linear_model_is_refused(change, message):
     inputs = {"x": torch.ones(4, 3), "y": torch.ones(4)} | change
     with pytest.raises(ValueError, match=message):
         ridge_map(inputs.pop("x"), inputs.pop("y"), **inputs)
+
+
+@given(d=st.integers(1, 40), rank=st.integers(1, 40), seed=st.integers(0, 999))
+@EXAMPLES
+def test_covariances_of_every_rank_are_accepted_with_their_rounding(d, rank, seed):
+    factor = randn(d, rank, seed=seed)
+    for dtype in (torch.float32, torch.float64):  # a float64 covariance may be rounded on the way
+        x, y = randn(3, d, seed=seed).to(dtype), randn(3, seed=seed).to(dtype)
+        assert ridge_map(x, y, prior_var=factor @ factor.T).isfinite().all()
 
 
 @pytest.mark.parametrize("device", devices())

@@ -115,6 +115,8 @@ def test_orbits_are_checked(orbits, message):
         SharedLinear(orbits)
     with pytest.raises(ValueError, match=r"bias_orbits must be int64 \[2\]"):
         SharedLinear(permutation_orbits(2), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"bias_orbits are numbered from 0, .* got -2"):
+        SharedLinear(permutation_orbits(2), torch.tensor([0, -2]))
     with pytest.raises(ValueError, match="one shape"):
         tie(torch.ones(2, 3), permutation_orbits(2))
 

@@ -88,6 +88,12 @@ def test_a_digit_over_the_edge_is_refused(corner):
         place_on_canvas(torch.ones(1, 1, 2), torch.tensor([corner]), canvas=3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_corners_that_are_no_whole_numbers_are_refused(dtype):
+    with pytest.raises(ValueError, match="corners must be int64"):
+        place_on_canvas(torch.ones(1, 2, 2), torch.ones(1, 2, dtype=dtype))
+
+
 def test_corners_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match=r"corners \[N, 2\], got \[2, 4, 4\] and \[3, 2\]"):
         place_on_canvas(torch.ones(2, 4, 4), torch.zeros(3, 2, dtype=torch.int64))
