@@ -1,4 +1,4 @@
-"""Autoregression, which has no memory, and the linear dynamical system, whose state is one.
+"""Autoregression, whose memory is a window, and the linear dynamical system, whose is a state.
 
 A linear dynamical system draws a hidden state z_t in R^D and shows y_t in R^M:
 
