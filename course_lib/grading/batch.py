@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import types
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -70,6 +72,8 @@ def work(slot: int, policy: Policy, key: bytes, groups: bool, parent: Connection
     from course_lib.grading.grade import Grader
 
     _die_with_parent()
+    gc.collect()
+    gc.freeze()  # what is imported stays: no collection has to look at it again
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the sandbox is taken away
     graders: dict[str, Any] = {}
     try:
@@ -112,7 +116,7 @@ class _Process:
         self.connection, theirs = context.Pipe()
         arguments = (*self.arguments, theirs)
         self.process = context.Process(target=work, args=arguments, daemon=True)
-        with theirs, _no_interrupts():
+        with theirs, _no_interrupts(), _no_main_module():
             self.process.start()
 
     def give(self, job: Job) -> None:
@@ -146,6 +150,17 @@ def _no_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """What is started inside does not import the program that this process began with: it has no use for it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def first_slot() -> int:

@@ -110,6 +110,7 @@ def one_round_classifier(
     return fit_two_layers(lambda h: h, propagate(matrix, x), labels, train_mask, num_classes)
 
 
+@torch.no_grad()
 def fit_two_layers(
     spread: Callable[[Tensor], Tensor],
     x: Tensor,
@@ -119,24 +120,25 @@ def fit_two_layers(
 ) -> Tensor:
     """Train spread(W2 relu(spread(W1 x))) with Adam for 100 steps on the labelled nodes: logits [N, C].
 
-    `spread` is linear, so spread(x W1 + b1) = spread(x) W1 + spread(1) b1, and that is done once.
+    `spread` is linear, so spread(x W1 + b1) = spread(x) W1 + spread(1) b1, and that is done once; while it trains, the
+    second `spread` is needed in the labelled rows alone. Gradients are by hand.
     """
     torch.default_generator.manual_seed(0)
     first, second = nn.Linear(x.shape[1], 16), nn.Linear(16, num_classes)
-    parameters = [*first.parameters(), *second.parameters()]
+    parameters = w1, b1, w2, b2 = [p.detach() for p in (*first.parameters(), *second.parameters())]
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
-    x, ones = spread(x), spread(torch.ones(len(x), 1))
-
-    def logits() -> Tensor:
-        return spread(second((x @ first.weight.T + ones * first.bias).relu()))
-
+    x, ones, rows = spread(x), spread(torch.ones(len(x), 1)), spread(torch.eye(len(x)))[train_mask]
+    target = nn.functional.one_hot(labels[train_mask], num_classes) / len(rows)
     for step in range(1, 101):
-        loss = nn.functional.cross_entropy(logits()[train_mask], labels[train_mask])
-        adam_step(parameters, torch.autograd.grad(loss, parameters), moments, step)
-    return logits().detach()
+        hidden = (x @ w1.T + ones * b1).relu()  # [N, 16]
+        chances = (rows @ (hidden @ w2.T + b2)).softmax(1)  # of the labelled nodes
+        out = rows.T @ (chances / len(rows) - target)  # gradient at what the second layer puts out
+        back = out @ w2 * (hidden > 0)  # and at what the first does
+        gradients = (back.T @ x, (ones * back).sum(0), out.T @ hidden, out.sum(0))
+        adam_step(parameters, gradients, moments, step)
+    return spread((x @ w1.T + ones * b1).relu() @ w2.T + b2)
 
 
-@torch.no_grad()
 def adam_step(
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
