@@ -161,11 +161,10 @@ class Talk:
         for seen in observations:
             self._make_room(seen.got, seen.expected)
         quick = any(seen.kind == "value" for seen in observations)
-        if self.steps and (
-            quick or self.case.index == 0
-        ):  # training takes too long to do it always
-            groups = sorted({step.group for step in self.steps.values()})
+        groups = sorted({step.group for step in self.steps.values()})
+        if groups and (quick or self.case.index == 0):
             self._copy_group(self.random.choice(groups), dummy=False)
+        if groups and quick:  # training takes too long to do it for nothing
             self._copy_group(self.random.choice(groups), dummy=True)
         for step in self._secret_order():
             step.result = self._ask(step)

@@ -7,6 +7,7 @@ open parts of the kernel through which others have left sandboxes. Run by its pa
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import struct
 
@@ -47,6 +48,7 @@ ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # the latter is EPERM
 SET_SECCOMP, FILTER = 22, 2
 
 
+@functools.cache  # made once, before the first fork
 def program(machine: str) -> bytes:
     """The filter for this kind of machine; empty where the numbers are not known."""
     if machine not in MACHINES:

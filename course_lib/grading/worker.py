@@ -31,6 +31,7 @@ DTYPES = {
     torch.bool: "BOOL",
     torch.uint8: "U8",
     torch.bfloat16: "BF16",
+    torch.complex64: "C64",
 }
 STUDENT = "<answer: "  # how the file names of the student's code begin
 _dumps, _loads = json.dumps, json.loads
@@ -118,7 +119,8 @@ def _save(tensors: list[torch.Tensor]) -> bytes:
     """What safetensors.torch.save writes; for small tensors that takes ten times as long, and this is done often."""
     header, parts, end = {}, [], 0
     for number, tensor in enumerate(tensors):
-        data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        flat = tensor.flatten().clone(memory_format=torch.contiguous_format)
+        data = flat.view(torch.uint8).numpy().tobytes() if len(flat) else b""
         place = [end, end + len(data)]
         kind, shape = DTYPES[tensor.dtype], list(tensor.shape)
         header[str(number)] = {"dtype": kind, "shape": shape, "data_offsets": place}

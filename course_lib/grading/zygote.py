@@ -230,11 +230,12 @@ def rehearse() -> None:
 
 def warm() -> None:
     """Do once what the first steps of an answer load lazily, so that every fork finds it done."""
-    import syscalls  # noqa: F401
+    import syscalls
     import torch
     import worker  # noqa: F401
     from torch import nn
 
+    syscalls.program(os.uname().machine)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     layer = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))

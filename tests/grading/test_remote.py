@@ -141,7 +141,7 @@ def test_a_dummy_keeps_what_an_honest_loop_relies_on():
     assert remote._turned(torch.tensor(3.0)) == 3
 
 
-@pytest.mark.parametrize(("index", "calls"), [(0, 3), (1, 1)])
+@pytest.mark.parametrize(("index", "calls"), [(0, 2), (1, 1)])
 def test_a_training_is_repeated_in_the_first_case_alone(index, calls):
     def trained(answer: Any, case: Case) -> None:
         case.expect_that("score", lambda got: None, answer(torch.ones(2)), kind="score")
