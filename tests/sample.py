@@ -23,6 +23,7 @@ FILES = (
 TESTS = (
     "__init__.py",
     "conftest.py",
+    "requirements.py",
     "sample.py",
     "exercises/__init__.py",
     "exercises/adversaries.py",
