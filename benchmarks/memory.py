@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import resource
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["forget_peak", "memory_mb", "peak_memory_mb"]
+__all__ = ["forget_peak", "measure_apart", "memory_mb", "peak_memory_mb"]
+
+
+def measure_apart(module: str, arguments: Sequence[str], what: str) -> dict[str, float]:
+    """What `python -m module arguments` prints as JSON in its last line: `what`, in a fresh process.
+
+    Raises RuntimeError, with what it said, if the process fails.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"measuring the memory of {what} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def forget_peak() -> None:

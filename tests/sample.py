@@ -27,6 +27,7 @@ TESTS = (
     "sample.py",
     "exercises/__init__.py",
     "exercises/adversaries.py",
+    "exercises/failures.py",
     "exercises/test_units.py",
 )
 

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.memory import forget_peak, memory_mb, peak_memory_mb
+from benchmarks.memory import forget_peak, measure_apart, memory_mb, peak_memory_mb
 from benchmarks.report import environment, print_table, write_json
 from course_lib.data import citation_network
 from course_lib.graphs.layers import GCNConv
@@ -157,12 +155,8 @@ def measure_memory_here(name: str, way: str) -> dict[str, float]:
 
 def measure_memory(name: str, way: str, threads: int) -> dict[str, float]:
     """`measure_memory_here` in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.speed.graphs", "--threads", str(threads)]
-    command += ["--memory", name, way]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-    if done.returncode:
-        raise RuntimeError(f"measuring the memory of {way} on {name} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    arguments = ["--threads", str(threads), "--memory", name, way]
+    return measure_apart("benchmarks.speed.graphs", arguments, f"{way} on {name}")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,16 +18,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.memory import forget_peak, memory_mb, peak_memory_mb
+from benchmarks.memory import forget_peak, measure_apart, memory_mb, peak_memory_mb
 from benchmarks.report import environment, print_table, write_json
 from course_lib.sequence.recurrent import LSTM
 from course_lib.training import pick_device
@@ -148,12 +146,8 @@ def measure_memory_here(size: str, way: str, device: torch.device) -> dict[str, 
 
 def measure_memory(size: str, way: str, device: torch.device, threads: int) -> dict[str, float]:
     """`measure_memory_here` in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.speed.sequence", "--threads", str(threads)]
-    command += ["--device", str(device), "--memory", size, way]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-    if done.returncode:
-        raise RuntimeError(f"measuring the memory of {way} at {size} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    arguments = ["--threads", str(threads), "--device", str(device), "--memory", size, way]
+    return measure_apart("benchmarks.speed.sequence", arguments, f"{way} at {size}")
 
 
 def main(arguments: list[str] | None = None) -> int:

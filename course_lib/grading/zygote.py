@@ -232,7 +232,6 @@ def warm() -> None:
     """Do once what the first steps of an answer load lazily, so that every fork finds it done."""
     import syscalls
     import torch
-    import worker  # noqa: F401
     from torch import nn
 
     syscalls.program(os.uname().machine)

@@ -9,8 +9,8 @@ import pytest
 
 from course_lib.course_map import load_map, root
 from course_lib.exercises.case import Case
-from course_lib.exercises.exercise import Exercise
 from tests.exercises import adversaries
+from tests.exercises.failures import failures
 
 UNITS = [importlib.import_module(f"course_lib.exercises.{row.slug}").unit for row in load_map()]
 EXERCISES = [pytest.param(e, id=f"{u.name}-{e.name}") for u in UNITS for e in u.exercises.values()]
@@ -29,11 +29,6 @@ DIFFERENTIABLE = [
         for o in c.observations
     )
 ]
-
-
-def failures(exercise: Exercise, answer, cases=None) -> list[str]:
-    ran = exercise.run(answer, cases or exercise.public_cases())
-    return [text for case in ran for o in case.observations if (text := o.failure()) is not None]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)

@@ -1,4 +1,4 @@
-"""Warm graders for the tests of grading: one for each unit, started when a test first asks for it."""
+"""Fixtures of grading: warm graders, one for each unit, started when first asked for; an empty gradebook."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,6 +7,7 @@ import pytest
 
 from course_lib.course_map import UnitRow, find_unit
 from course_lib.grading.grade import Grader, Policy
+from course_lib.grading.gradebook import Gradebook
 from course_lib.grading.result import ExerciseResult
 from tests.grading import notebooks
 from tests.grading.postgres import new_database, url
@@ -39,6 +40,13 @@ def graders() -> Iterator[Callable[[UnitRow], Grader]]:
 def grader(graders) -> Grader:
     """The grader of unit 05."""
     return graders(find_unit("05_graph_networks"))
+
+
+@pytest.fixture
+def book(url) -> Iterator[Gradebook]:
+    """An empty gradebook, on each engine in turn."""
+    with Gradebook(url) as made:
+        yield made
 
 
 @pytest.fixture

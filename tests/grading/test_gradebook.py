@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from course_lib.grading import marks
-from course_lib.grading.gradebook import Gradebook, GradebookError, KeyParts
+from course_lib.grading.gradebook import GradebookError, KeyParts
 from course_lib.grading.result import SubmissionResult
 from tests.grading.books import (
     NOW,
@@ -28,13 +28,6 @@ from tests.grading.books import (
     total,
     unreadable,
 )
-
-
-@pytest.fixture
-def book(url):
-    with Gradebook(url) as made:
-        yield made
-
 
 # the roster --------------------------------------------------------------------------------------
 

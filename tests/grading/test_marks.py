@@ -3,7 +3,7 @@
 import pytest
 
 from course_lib.grading import marks
-from course_lib.grading.gradebook import Gradebook, GradebookError
+from course_lib.grading.gradebook import GradebookError
 from tests.grading.books import (
     POINTS,
     UNIT,
@@ -17,12 +17,6 @@ from tests.grading.books import (
     scores,
     total,
 )
-
-
-@pytest.fixture
-def book(url):
-    with Gradebook(url) as made:
-        yield made
 
 
 def test_override_before_mark_before_automatic(book):
