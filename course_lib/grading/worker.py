@@ -116,7 +116,7 @@ def _index(number: Any, tensors: list) -> int:
 
 
 def _save(tensors: list[torch.Tensor]) -> bytes:
-    """What safetensors.torch.save writes; for small tensors that takes ten times as long, and this is done often."""
+    """What safetensors.torch.save writes; for small tensors that takes three times as long, and it is done often."""
     header, parts, end = {}, [], 0
     for number, tensor in enumerate(tensors):
         flat = tensor.flatten().clone(memory_format=torch.contiguous_format)

@@ -149,7 +149,7 @@ def adam_step(
 ) -> None:
     """What torch.optim.Adam does to `parameters` in its step number `step` = 1, 2, ..., in place.
 
-    Checks train often and shortly, and torch.optim takes two seconds to import all it could need.
+    Checks train often and shortly, and the first use of torch.optim imports for more than a second.
     """
     for p, gradient, (mean, square) in zip(parameters, gradients, moments, strict=True):
         gradient = gradient + weight_decay * p
