@@ -1,0 +1,1 @@
+"""Attention: scores, local windows, transformers, positions, non-local blocks."""
