@@ -16,7 +16,7 @@ UNITS = load_map()
 GROUND = "data training biases course_map sequence attention graphs latent molecules relations meta control"
 FLOORS = {
     **dict.fromkeys(GROUND.split(), 0),
-    **dict.fromkeys(("exercises", "widgets", "plots", "sequence_plots"), 1),
+    **dict.fromkeys(("exercises", "widgets", "plots", "sequence_plots", "attention_plots"), 1),
     **dict.fromkeys(("cli", "commands", "publish", "grading"), 2),
 }
 INSTRUCTORS = {"publish", "grading"}
