@@ -100,7 +100,7 @@ class LearnedPositions(nn.Module):
     def __init__(self, max_length: int, d_model: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(max_length, d_model))
-        nn.init.normal_(self.weight, std=0.02)
+        nn.init.normal_(self.weight)  # as torch.nn.Embedding's
 
     def forward(self, length: int) -> Tensor:
         if not 0 <= length <= len(self.weight):
