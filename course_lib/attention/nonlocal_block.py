@@ -7,7 +7,8 @@ x_i the features at place i, f how much i and j have to do with each other, g wh
 
 Non-local means (Buades, Coll and Morel, 2005) takes f from the likeness of two patches and g = x; the
 non-local block (Wang, Girshick, Gupta and He, 2018) learns both. Convolution and recurrence are this
-sum with j restricted to a window and to the step before: see `restricted`.
+sum with j restricted to a window and to the step before: see `restricted`. A small video to try it
+on, and a model that needs it, are in `course_lib.attention.sprites`.
 """
 
 from __future__ import annotations
