@@ -1,0 +1,240 @@
+"""Unit 04, exercise 2: scaled dot-product attention under a mask."""
+
+from __future__ import annotations
+
+import torch
+
+from course_lib.exercises.case import Case
+from course_lib.exercises.transformers import reference
+from course_lib.exercises.transformers.masks import unit
+
+RANDOM, HUGE, NOTHING = "a random mask", "huge scores", "a query that may look at nothing"
+
+
+@unit.exercise(
+    points=3,
+    minutes=12,
+    reference=reference.attention,
+    hints=[
+        "The scores are query @ key.transpose(-2, -1), [..., T, S]; d_h is query.shape[-1], and its root divides them.",
+        "Closed entries get -inf BEFORE the softmax (masked_fill with ~mask); the softmax runs over the last axis.",
+        "A softmax over nothing but -inf is NaN. After it, fill the closed entries with 0.0, then multiply by value.",
+    ],
+)
+def attention(answer, case: Case) -> None:
+    """softmax(q k^T / sqrt(d_h)) v [..., T, d_v] over the keys that mask leaves open; 0 where it leaves none."""
+    queries = case.size(2, 4)
+    keys, wide = queries + case.size(1, 3), case.size(3, 6)
+    sizes = (case.size(2, 3), case.size(2, 3))  # batch, heads
+    query, key = 1.5 * case.normal(*sizes, queries, wide), 1.5 * case.normal(*sizes, keys, wide)
+    value = case.normal(*sizes, keys, wide + case.size(1, 3))
+    mask = _open_and_closed(case, sizes[0], 1, queries, keys)
+    case.expect(
+        answer(query, key, value, mask),
+        reference.attention(query, key, value, mask),
+        label=RANDOM,
+    )
+    _expect_no_leak(answer, case, queries, keys, wide)
+    mask = _open_and_closed(case, queries, keys)
+    mask[int(torch.randint(queries, (), generator=case.random))] = False
+    expected = reference.attention(query, key, value, mask)
+    case.expect(answer(query, key, value, mask), expected, label=NOTHING)
+    for wrt in (0, 2):
+        case.expect_gradient(answer, reference.attention, query, key, value, wrt=wrt, extra=(mask,))
+
+
+def _open_and_closed(case: Case, *shape: int):
+    """A bool mask whose rows each have an open and a closed entry at random places."""
+    mask = case.uniform(*shape) < 0.5
+    place = torch.randint(shape[-1], (*shape[:-1], 1), generator=case.random)
+    mask = mask.scatter(-1, place, True)
+    return mask.scatter(-1, (place + 1) % shape[-1], False)
+
+
+def _expect_no_leak(answer, case: Case, queries: int, keys: int, wide: int) -> None:
+    """Closed scores of about +1e12, open ones of -1e12, all alike: the result is the mean of the open values."""
+    mask = _open_and_closed(case, 1, keys).expand(queries, keys)
+    query, key = torch.zeros(queries, wide), case.normal(keys, wide)
+    query[:, 0] = 1e6
+    key[:, 0] = torch.where(mask[0], -1e6, 1e6)
+    value = case.normal(keys, wide + 1)
+    mean = mask[0].float() @ value / mask[0].sum()
+    case.expect(answer(query, key, value, mask), mean.expand(queries, -1), label=HUGE)
+
+
+def _scores(query, key):
+    return query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+
+
+def _weights(scores, mask):
+    """Over open keys; rows without any are zero."""
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
+    return weights.masked_fill(~mask, 0.0)
+
+
+@attention.mistake("The scaling is missing: divide the scores by the root of d_h.")
+def not_scaled(query, key, value, mask):
+    return _weights(query @ key.transpose(-2, -1), mask) @ value
+
+
+@attention.mistake(
+    "You divided by d_h itself. The scores have a spread of sqrt(d_h): divide by the root."
+)
+def no_root(query, key, value, mask):
+    return _weights(query @ key.transpose(-2, -1) / query.shape[-1], mask) @ value
+
+
+@attention.mistake(
+    "You divided by the root of the number of keys. The root of d_h, the length of a query, is wanted: query.shape[-1]."
+)
+def by_keys(query, key, value, mask):
+    return _weights(query @ key.transpose(-2, -1) / key.shape[-2] ** 0.5, mask) @ value
+
+
+@attention.mistake(
+    "You multiplied by the root of d_h. It divides the scores, so that they do not grow with d_h."
+)
+def multiplied(query, key, value, mask):
+    return _weights(query @ key.transpose(-2, -1) * query.shape[-1] ** 0.5, mask) @ value
+
+
+@attention.mistake(
+    "The scaling came after the softmax, so your weights do not sum to one: divide the scores."
+)
+def scaled_late(query, key, value, mask):
+    weights = _weights(query @ key.transpose(-2, -1), mask)
+    return weights / query.shape[-1] ** 0.5 @ value
+
+
+@attention.mistake(
+    "Your softmax runs over the queries (axis -2). Each query shares out its attention over the keys: the last axis."
+)
+def over_queries(query, key, value, mask):
+    weights = _scores(query, key).masked_fill(~mask, -torch.inf).softmax(-2)
+    return weights.masked_fill(~mask, 0.0) @ value
+
+
+@attention.mistake(
+    "Your softmax runs over the axis in front of the queries (the heads, if there are any). It belongs on the last one."
+)
+def over_heads(query, key, value, mask):
+    scores = _scores(query, key)
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(-3 if scores.dim() > 2 else -1)
+    return weights.masked_fill(~mask, 0.0) @ value
+
+
+@attention.mistake("The mask has no effect: every query looks at all keys.")
+def no_mask(query, key, value, mask):
+    return _scores(query, key).softmax(-1) @ value
+
+
+@attention.mistake(
+    "You closed what the mask leaves open: True means that the query MAY look. masked_fill wants ~mask."
+)
+def inverted(query, key, value, mask):
+    return _weights(_scores(query, key), ~mask) @ value
+
+
+@attention.mistake(
+    "You masked after the softmax: what the closed keys had taken is lost, and the weights sum to less than one. Put "
+    "-inf before it."
+)
+def masked_late(query, key, value, mask):
+    return _scores(query, key).softmax(-1).masked_fill(~mask, 0.0) @ value
+
+
+@attention.mistake(
+    "You multiplied the scores by the mask. A score of 0 is no exclusion, exp(0) is 1: closed entries need -inf."
+)
+def multiplied_scores(query, key, value, mask):
+    return (_scores(query, key) * mask).softmax(-1) @ value
+
+
+@attention.mistake("These are the weights; they have to be multiplied by value.")
+def weights_alone(query, key, value, mask):
+    return _weights(_scores(query, key), mask)
+
+
+@attention.mistake(
+    "The values are right, but no gradient flows: was there no_grad, .data, .detach() or numpy on the way?"
+)
+def without_gradient(query, key, value, mask):
+    return (_weights(_scores(query, key), mask) @ value).detach()
+
+
+@attention.mistake(
+    "The values are right, but no gradient reaches the queries: the weights were detached, and nobody learns to look."
+)
+def weights_detached(query, key, value, mask):
+    return _weights(_scores(query, key), mask).detach() @ value
+
+
+# What follows is recognised by what went wrong where: there are many ways to write it. --------------
+
+
+def _seen(observations):
+    """(right on random masks, observation with huge scores, observation with an empty row, gradients)."""
+    by = {o.label: o for o in observations}
+    return by[RANDOM].failure() is None, by[HUGE], by[NOTHING], observations[3:]
+
+
+def _swamped(observations) -> bool:
+    right, huge, _, _ = _seen(observations)
+    return right and huge.failure() is not None and not huge.got.nan_to_num().any()
+
+
+def _finite(observations) -> bool:
+    right, huge, nothing, _ = _seen(observations)
+    return right and any(
+        o.failure() is not None and o.got.isfinite().all() for o in (huge, nothing)
+    )
+
+
+def _empty_is_nan(observations) -> bool:
+    right, huge, nothing, _ = _seen(observations)
+    return right and huge.failure() is None and bool(nothing.got.isnan().any())
+
+
+def _gradient_is_nan(observations) -> bool:
+    *values, gradients = observations[:3], observations[3:]
+    return all(o.failure() is None for o in values[0]) and any(
+        g is not None and bool(g.isnan().any()) for o in gradients for g in o.got
+    )
+
+
+@attention.symptom(
+    _swamped,
+    "Nothing is left where a closed score is far above the open ones, or all are far from 0: you exponentiate first "
+    "and divide later. Put -inf first, and let torch.softmax do the rest.",
+)
+def renormalised(query, key, value, mask):
+    weights = _scores(query, key).softmax(-1) * mask
+    return weights / weights.sum(-1, keepdim=True) @ value
+
+
+@attention.symptom(
+    _finite,
+    "Your mask is finite: a large negative number such as -1e9 can be beaten, and shares out a row without open keys. "
+    "Use -inf.",
+)
+def finite_mask(query, key, value, mask):
+    return _scores(query, key).masked_fill(~mask, -1e9).softmax(-1) @ value
+
+
+@attention.symptom(
+    _empty_is_nan,
+    "A row without any open key gives NaN: a softmax over nothing but -inf is 0 / 0. Fill what is closed with 0.0 "
+    "after the softmax as well.",
+)
+def empty_row_is_nan(query, key, value, mask):
+    return _scores(query, key).masked_fill(~mask, -torch.inf).softmax(-1) @ value
+
+
+@attention.symptom(
+    _gradient_is_nan,
+    "The values are right, but a row without open keys sends NaN back: 0 times NaN is NaN. Clean the weights, before "
+    "they multiply value, with masked_fill.",
+)
+def nan_gradient(query, key, value, mask):
+    out = _scores(query, key).masked_fill(~mask, -torch.inf).softmax(-1) @ value
+    return torch.where(mask.any(-1, keepdim=True), out, 0.0)

@@ -1,0 +1,152 @@
+"""Unit 04, exercise 8: one step with a cache of keys and values."""
+
+from __future__ import annotations
+
+import torch
+
+from course_lib.exercises.case import Case
+from course_lib.exercises.compare import Raised
+from course_lib.exercises.transformers import reference
+from course_lib.exercises.transformers.blocks import unit
+
+FIRST, SECOND, LATER = "the first token", "the second token", "a later token"
+
+
+@unit.exercise(
+    points=2,
+    minutes=7,
+    reference=reference.cache_step,
+    uses=("attention",),
+    hints=[
+        "keys and values are [B, H, S, d_h]; time is the third axis, dim=2, and the newest stands last.",
+        "The new token looks at all S + 1 keys, its own among them; none lies in its future, so all entries are open.",
+        "Return (context, (keys, values)): [B, H, 1, d_h], and the two tensors [B, H, S + 1, d_h] for the next step.",
+    ],
+)
+def cache_step(answer, case: Case) -> None:
+    """(context [B, H, 1, d_h], (keys, values)) of one new token; query, key, value [B, H, 1, d_h], cache of S."""
+    sizes, wide = (case.size(2, 3), case.size(2, 3)), case.size(3, 5)
+    empty = torch.zeros(*sizes, 0, wide)
+    cache = empty, empty
+    for label in (FIRST, SECOND):
+        cache = _expect_step(answer, case, cache, label)
+    past = case.size(4, 7)
+    cache = case.normal(*sizes, past, wide), case.normal(*sizes, past, wide)
+    _expect_step(answer, case, cache, LATER)
+
+
+def _expect_step(answer, case: Case, cache, label: str):
+    """One step; returns the right cache, so that an error does not follow from an earlier one."""
+    sizes = (*cache[0].shape[:2], 1, cache[0].shape[3])
+    given = (*(1.5 * case.normal(3, *sizes)), cache)
+    expected = reference.cache_step(*given)
+    case.expect(answer(*given), expected, label=label)
+    return expected[1]
+
+
+def _grown(key, value, cache):
+    return tuple(torch.cat([old, new], dim=2) for old, new in zip(cache, (key, value)))
+
+
+def _look(query, keys, values, scale=True):
+    scores = query @ keys.transpose(-2, -1) / (query.shape[-1] ** 0.5 if scale else 1.0)
+    return scores.softmax(-1) @ values
+
+
+def _wrong_axis(observations) -> bool:
+    """torch.cat said so at the first token that finds something in the cache."""
+    return any(
+        isinstance(o.got, Raised) and "must match except in dimension" in o.got.text
+        for o in observations
+        if o.label != FIRST
+    )
+
+
+@cache_step.mistake(
+    "The new key and value were put in front. Time runs on along the third axis: the newest stands last."
+)
+def in_front(query, key, value, cache):
+    keys, values = (torch.cat([new, old], dim=2) for old, new in zip(cache, (key, value)))
+    return _look(query, keys, values), (keys, values)
+
+
+@cache_step.symptom(
+    _wrong_axis,
+    "torch.cat was asked to join along the wrong axis: keys and values are [B, H, S, d_h], and what grows is S, dim=2.",
+)
+def on_the_wrong_axis(query, key, value, cache):
+    keys, values = (torch.cat([old, new], dim=1) for old, new in zip(cache, (key, value)))
+    return _look(query, keys, values), (keys, values)
+
+
+@cache_step.mistake(
+    "The cache did not grow: you returned it as it came, and the next token will not find this one."
+)
+def not_kept(query, key, value, cache):
+    return _look(query, *_grown(key, value, cache)), cache
+
+
+@cache_step.mistake(
+    "The cache holds the newest key and value alone: the earlier ones were thrown away."
+)
+def newest_kept(query, key, value, cache):
+    return _look(query, *_grown(key, value, cache)), (key, value)
+
+
+@cache_step.mistake(
+    "The new token does not look at itself: append its key and value first, then attend."
+)
+def not_at_itself(query, key, value, cache):
+    return _look(query, *cache), _grown(key, value, cache)
+
+
+@cache_step.mistake(
+    "The new token looks at itself alone: attend with all keys and values, those of the cache too."
+)
+def only_at_itself(query, key, value, cache):
+    return _look(query, key, value), _grown(key, value, cache)
+
+
+@cache_step.mistake(
+    "The new token sees the first key alone. A causal mask [1, S + 1] that counts from the start calls it query 0; it "
+    "is the last: nothing is closed."
+)
+def first_key_only(query, key, value, cache):
+    keys, values = _grown(key, value, cache)
+    return values[:, :, :1], (keys, values)
+
+
+@cache_step.mistake("Keys and values are exchanged in the cache that you return: keys come first.")
+def exchanged(query, key, value, cache):
+    keys, values = _grown(key, value, cache)
+    return _look(query, keys, values), (values, keys)
+
+
+@cache_step.mistake(
+    "The query was kept in place of the key. Queries are never asked for again; nobody caches them."
+)
+def query_kept(query, key, value, cache):
+    _, values = _grown(key, value, cache)
+    keys = torch.cat([cache[0], query], dim=2)
+    return _look(query, keys, values), (keys, values)
+
+
+@cache_step.mistake(
+    "The right query, key and cache, but the scores were not divided by the root of d_h: use your attention."
+)
+def not_scaled(query, key, value, cache):
+    grown = _grown(key, value, cache)
+    return _look(query, *grown, scale=False), grown
+
+
+@cache_step.mistake("The cache is missing from the result: return (context, (keys, values)).")
+def context_alone(query, key, value, cache):
+    return _look(query, *_grown(key, value, cache))
+
+
+@cache_step.mistake(
+    "You returned three things. The cache is one, a pair: (context, (keys, values))."
+)
+def three_things(query, key, value, cache):
+    grown = _grown(key, value, cache)
+    return _look(query, *grown), *grown
