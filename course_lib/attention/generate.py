@@ -203,11 +203,12 @@ def train_gpt(
         fallen = min(max(step - warmup, 0) / max(steps - warmup, 1), 1.0)
         return min((step + 1) / warmup, 1.0) * (0.55 + 0.45 * math.cos(math.pi * fallen))
 
+    def clip(*_: object) -> None:
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
-    optimizer.register_step_pre_hook(
-        lambda *_: nn.utils.clip_grad_norm_(model.parameters(), 1.0) and None
-    )
+    optimizer.register_step_pre_hook(clip)
     optimizer.register_step_post_hook(lambda *_: schedule.step())
     windows = RandomWindows(tokens, steps // epochs, batch, model.max_length, generator)
     return fit(
