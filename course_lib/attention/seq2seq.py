@@ -202,7 +202,7 @@ class Seq2Seq(nn.Module):
             token = logits.argmax(-1).masked_fill(done, PAD)  # [B, 1]
             tokens.append(token)
             alignments.append(weights)
-            done = done | (token == END)
+            done = done | _ends(token)
             if done.all():
                 break
         return torch.cat(tokens, 1), None if self.score is None else torch.cat(alignments, 1)
@@ -229,15 +229,20 @@ class Seq2Seq(nn.Module):
         for _ in range(max_length):
             logits, _, state = self.decode(tokens[:, :, -1].reshape(-1, 1), memory, state)
             next_log_probs = logits.log_softmax(-1).view(batch, width, -1)
-            finished = (tokens[:, :, -1] == END) | (tokens[:, :, -1] == PAD)
+            finished = _ends(tokens[:, :, -1])
             log_probs, parent, token = beam_step(log_probs, next_log_probs, finished)
             tokens = tokens.gather(1, parent.unsqueeze(-1).expand_as(tokens))
             tokens = torch.cat([tokens, token.unsqueeze(-1)], -1)
             rows = (parent + width * torch.arange(batch, device=source.device)[:, None]).flatten()
             state = State(*(part.index_select(0, rows) for part in state[:2]), state.steps)
-            if ((token == END) | (token == PAD)).all():
+            if _ends(token).all():
                 break
         return Beams(tokens[:, :, 1:], log_probs)
+
+
+def _ends(token: Tensor) -> Tensor:
+    """Is the translation over? PAD ends it too, should an untrained model say it."""
+    return (token == END) | (token == PAD)
 
 
 def _repeat(memory: Memory, times: int) -> Memory:
@@ -269,19 +274,21 @@ def train_seq2seq(
     )
 
 
-def _said(model: Seq2Seq, batch: Translation) -> Tensor:
-    """Greedy translations, cut or filled up to the targets' length T: [B, T]."""
-    length = batch.target.size(1)
-    tokens, _ = model.greedy(batch.source, batch.source_mask, length)
-    return F.pad(tokens, (0, length - tokens.size(1)), value=PAD)
-
-
+@torch.no_grad()
 def token_accuracy(model: Seq2Seq, batch: Translation) -> float:
-    """Share of the target tokens (END included) that greedy decoding says at their places."""
-    right = (_said(model, batch) == batch.target) & batch.target_mask
+    """Share of the target tokens (END included) that the model gives the most probability.
+
+    Under teacher forcing: each token is judged after the right ones before it, so that one fault does
+    not shift all that follow.
+    """
+    logits, _ = model(batch.source, batch.source_mask, batch.target_in)
+    right = (logits.argmax(-1) == batch.target) & batch.target_mask
     return float(right.sum() / batch.target_mask.sum())
 
 
 def exact_match(model: Seq2Seq, batch: Translation) -> float:
     """Share of the rows that greedy decoding translates without a fault, END included."""
-    return float((_said(model, batch) == batch.target).all(1).double().mean())
+    length = batch.target.size(1)
+    tokens, _ = model.greedy(batch.source, batch.source_mask, length)
+    said = F.pad(tokens, (0, length - tokens.size(1)), value=PAD)
+    return float((said == batch.target).all(1).double().mean())
