@@ -1,12 +1,13 @@
 """A small synthetic video in which far places belong together: sprites that move, coloured at first.
 
-Each sprite keeps its shape. In the first frame it shows its colour, afterwards it is white: who is
-to say its colour in a later frame has to find, by its shape, where it was in the first. (Colouring
+Each sprite keeps its shape and its brightness. In the first frame it shows its colour, afterwards it
+is grey: who is to say its colour in a later frame has to find the same sprite in the first. (Colouring
 a video by its first frame: Vondrick et al., Tracking emerges by colorizing videos, 2018.)
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -55,9 +56,9 @@ def moving_sprites(
 ) -> SpriteVideo:
     """Videos of `sprites` shapes that move in straight lines and bounce off the edges.
 
-    Each video draws different shapes and different colours for its sprites, a start anywhere and a
-    velocity of -2..2 places a frame on either axis. They are coloured in the first
-    `coloured_frames` frames and white afterwards; a later sprite hides an earlier one.
+    The sprites of a video differ in shape, colour and brightness (0.4, 0.7 or 1); each starts anywhere
+    and moves by -2..2 places a frame on either axis. They are coloured in the first `coloured_frames`
+    frames and grey afterwards; a later sprite hides an earlier one.
 
     Raises ValueError for a count below 1, more than 3 sprites, or a size below 6.
     """
@@ -72,7 +73,7 @@ def moving_sprites(
         return torch.rand(*shape, generator=generator, device=device)
 
     kinds = draw(batch, len(SHAPES)).argsort(1)[:, :sprites]  # [B, sprites]
-    colours = draw(batch, 3).argsort(1)[:, :sprites]
+    colours, shades = (draw(batch, 3).argsort(1)[:, :sprites] for _ in range(2))
     room = size - SIDE
     start = (draw(batch, sprites, 1, 2) * (room + 1)).long()
     velocity = (draw(batch, sprites, 1, 2) * 5).long() - 2
@@ -89,13 +90,18 @@ def moving_sprites(
     covers = inside & picture
     numbers = torch.arange(1, sprites + 1, device=device)[:, None, None, None]
     sprite = (covers * numbers).amax(1)  # [B, T, H, W]
-    padded = F.pad(colours, (1, 0), value=-1)  # the background's colour first
-    colour = padded.gather(1, sprite.flatten(1)).view_as(sprite)
+
+    def at_each_place(values: Tensor, background: float) -> Tensor:  # [B, sprites] -> [B, T, H, W]
+        padded = F.pad(values, (1, 0), value=background)
+        return padded.gather(1, sprite.flatten(1)).view_as(sprite)
+
+    colour = at_each_place(colours, -1)
     hues = torch.arange(3, device=device)[:, None, None, None]
     seen = (colour[:, None] == hues) | (
         (sprite[:, None] > 0) & (time[:, :, None] >= coloured_frames)
     )  # [B, 3, T, H, W]
-    return SpriteVideo(seen.to(dtype), sprite, colour)
+    brightness = at_each_place((shades + 1) * 0.3 + 0.1, 0.0).to(dtype)
+    return SpriteVideo(seen * brightness[:, None], sprite, colour)
 
 
 class SpriteColourer(nn.Module):
@@ -104,6 +110,8 @@ class SpriteColourer(nn.Module):
     Two convolutions within each frame, 5 x 5, let a place know the shape that it belongs to; one
     non-local block looks across the frames; a linear map reads the colour off. Without the block
     (`non_local=False`) no frame sees another.
+
+    Both are trained together from the start, so W_z starts at random here and not at zero.
     """
 
     def __init__(
@@ -117,6 +125,8 @@ class SpriteColourer(nn.Module):
             nn.ReLU(),
         )
         self.block = NonLocalBlock(channels, channels, pairwise, 3) if non_local else None
+        if self.block is not None:
+            nn.init.normal_(self.block.w_z.weight, std=1 / math.sqrt(channels))
         self.readout = nn.Conv3d(channels, 3, 1)
 
     def forward(self, video: Tensor, allowed: Tensor | None = None) -> Tensor:
@@ -125,7 +135,7 @@ class SpriteColourer(nn.Module):
             features = self.block(features, allowed)
         return self.readout(features)
 
-    def arrows(self, video: Tensor, allowed: Tensor | None = None) -> Tensor:
+    def weights(self, video: Tensor, allowed: Tensor | None = None) -> Tensor:
         """The block's weights f(x_i, x_j) / C(x) [B, N, N], N = T H W."""
         if self.block is None:
             raise ValueError("this model has no non-local block: build it with non_local=True")
@@ -136,11 +146,11 @@ def train_colourer(
     model: SpriteColourer,
     generator: Generator,
     *,
-    steps: int = 150,
-    batch: int = 16,
-    frames: int = 4,
-    size: int = 12,
-    lr: float = 3e-3,
+    steps: int = 200,
+    batch: int = 32,
+    frames: int = 2,
+    size: int = 10,
+    lr: float = 5e-3,
     allowed: Tensor | None = None,
 ) -> list[float]:
     """Train on fresh videos to colour the sprites of every frame after the first; the losses."""
@@ -164,9 +174,9 @@ def colour_accuracy(
     model: SpriteColourer,
     generator: Generator,
     *,
-    batch: int = 32,
+    batch: int = 64,
     frames: int = 4,
-    size: int = 12,
+    size: int = 10,
     allowed: Tensor | None = None,
 ) -> list[float]:
     """The share of sprite pixels coloured right, frame by frame; a guess gives 1/3 after the first."""
