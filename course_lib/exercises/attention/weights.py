@@ -1,0 +1,280 @@
+"""Unit 03, exercises 3 and 4: from scores to weights, and from weights to what is read."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from course_lib.exercises.attention import reference
+from course_lib.exercises.attention.scores import unit
+from course_lib.exercises.case import Case
+from course_lib.exercises.compare import Raised
+
+# 3 ----------------------------------------------------------------------------------------------
+
+
+@unit.exercise(
+    points=2,
+    minutes=9,
+    reference=reference.masked_softmax,
+    hints=[
+        "Before the softmax: what may not be attended gets the score -inf, by scores.masked_fill(~mask, ...).",
+        "A row belongs to a query and has to sum to 1 over the keys: which axis is that?",
+        "A row that is all -inf comes out as nan. Fill what the mask forbids with 0 once more, after the softmax.",
+    ],
+)
+def masked_softmax(answer, case: Case) -> None:
+    """Softmax of scores [B, Tq, Tk] over the keys where the bool mask is True, else 0; a row without any is all 0."""
+    batch, queries = case.size(2, 4), case.size(2, 4)
+    keys = queries + case.size(1, 3)
+    scores = 2 * case.normal(batch, queries, keys)
+    padding = padding_mask(case, batch, keys)[:, None]
+    label = "padding [B, 1, Tk]"
+    case.expect(answer(scores, padding), reference.masked_softmax(scores, padding), label=label)
+    allowed = case.uniform(batch, queries, keys) < 0.6
+    allowed[:, :, 1], allowed[:, :, 2] = True, False
+    allowed[0, 1] = False  # one query that may attend nothing
+    expected = reference.masked_softmax(scores, allowed)
+    case.expect(answer(scores, allowed), expected, label="a query without a key")
+    large = torch.where(padding, scores - 2e4, torch.full_like(scores, 1e4))
+    expected = reference.masked_softmax(large, padding)
+    case.expect(answer(large, padding), expected, label="a masked logit of 1e4")
+    case.expect_gradient(answer, reference.masked_softmax, scores, allowed, wrt=0)
+
+
+def padding_mask(case: Case, batch: int, keys: int) -> Tensor:
+    """bool [B, Tk], True at the real tokens: the first sequence has one or two to spare, the second none."""
+    lengths = torch.randint(2, keys + 1, (batch,), generator=case.random)
+    lengths[0], lengths[1] = keys - case.size(1, 2), keys
+    return torch.arange(keys) < lengths[:, None].clamp(min=1)
+
+
+def _filled(scores, mask, dim=-1):
+    """Softmax along an axis, with -inf where the mask forbids and 0 afterwards."""
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(dim)
+    return weights.masked_fill(~mask, 0.0)
+
+
+def _parts(observations) -> tuple[Tensor, ...] | None:
+    """What came back and what should have, of the padding, the empty row and the large logit."""
+    seen = [(o.got, o.expected) for o in observations[:3]]
+    for got, expected in seen:
+        if isinstance(got, Raised) or not isinstance(got, Tensor) or got.shape != expected.shape:
+            return None
+    return seen
+
+
+def _near(got: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(got.double(), expected.double(), rtol=1e-3, atol=1e-4)
+
+
+def _sums_over_queries(observations) -> bool:
+    """Each column of an allowed key sums to one; the rows do not."""
+    (got, expected), *_ = _parts(observations)
+    columns = got.nan_to_num().sum(1)[expected.sum(1) > 0]
+    rows = got.nan_to_num().sum(2)
+    return _near(columns, torch.ones_like(columns)) and not _near(rows, torch.ones_like(rows))
+
+
+@masked_softmax.symptom(
+    _sums_over_queries,
+    "Softmax over the wrong axis: your columns sum to 1. Each query spreads a whole over its keys, the last axis.",
+)
+def wrong_axis(scores, mask):
+    return _filled(scores, mask, dim=1)
+
+
+@masked_softmax.mistake("The mask has no effect: padding gets weight, too.")
+def no_mask(scores, mask):
+    return scores.softmax(-1)
+
+
+def _forbids_the_allowed(observations) -> bool:
+    """In the first sequence all weight is on the padding."""
+    (got, expected), *_ = _parts(observations)
+    real = expected[0, 0] > 0
+    on_padding = got[0].nan_to_num()[:, ~real].sum(1)
+    return _near(on_padding, torch.ones_like(on_padding))
+
+
+@masked_softmax.symptom(
+    _forbids_the_allowed,
+    "The mask is the wrong way round: True means that a key MAY be attended. Fill where ~mask is True.",
+)
+def inverted(scores, mask):
+    return _filled(scores, ~mask)
+
+
+@masked_softmax.mistake(
+    "Masked after the softmax: what the forbidden keys had taken is missing, and rows sum to less than 1."
+)
+def after_softmax(scores, mask):
+    return scores.softmax(-1) * mask
+
+
+@masked_softmax.mistake(
+    "Forbidden scores were set to 0. exp(0) = 1, so they still get weight; only -inf gives none."
+)
+def zero_scores(scores, mask):
+    return (scores * mask).softmax(-1)
+
+
+def _all_nan(observations) -> bool:
+    return all(got.isnan().all() for got, _ in _parts(observations))
+
+
+@masked_softmax.symptom(
+    _all_nan,
+    "All is nan: you multiplied by -inf, and 0 * -inf is nan. Use masked_fill or torch.where instead.",
+)
+def times_infinity(scores, mask):
+    return (scores + (~mask).float() * -torch.inf).softmax(-1)
+
+
+def _drowned(observations) -> bool:
+    """Right with ordinary logits; beside the large one, in the first sequence, nothing or nan is left."""
+    (got, expected), _, (large, _) = _parts(observations)
+    return _near(got, expected) and not bool(large[0].nan_to_num().any())
+
+
+@masked_softmax.symptom(
+    _drowned,
+    "A forbidden logit of 1e4 drowns the others: it took part before it was masked (or no maximum was subtracted). "
+    "Mask with -inf before the softmax.",
+)
+def renormalised(scores, mask):
+    weights = scores.softmax(-1) * mask
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _beaten(observations) -> bool:
+    """The empty row still sums to one, or the masked logit has weight: the number is finite."""
+    (got, expected), (empty, right), (large, _) = _parts(observations)
+    without = right.sum(2) == 0
+    total = empty[without].sum(1)
+    others = _near(got, expected) and _near(empty[~without], right[~without])
+    return others and not large.isnan().any() and _near(total, torch.ones_like(total))
+
+
+@masked_softmax.symptom(
+    _beaten,
+    "A finite number stands for -inf: a query without a key then attends what it may not, and a large score beats "
+    "the mask. Fill with -inf, and give such rows 0.",
+)
+def finite(scores, mask):
+    return scores.masked_fill(~mask, -1e4).softmax(-1)
+
+
+def _nan_row(observations) -> bool:
+    (got, expected), (empty, right), _ = _parts(observations)
+    without = right.sum(2) == 0
+    return _near(got, expected) and bool(empty[without].isnan().all())
+
+
+@masked_softmax.symptom(
+    _nan_row,
+    "A query that may attend nothing gives nan: softmax of a row of -inf is 0 / 0. Its weights are to be 0.",
+)
+def nan_rows(scores, mask):
+    return scores.masked_fill(~mask, -torch.inf).softmax(-1)
+
+
+@masked_softmax.mistake(
+    "These are logarithms: log_softmax was used. Weights lie between 0 and 1; use softmax."
+)
+def logarithms(scores, mask):
+    return scores.masked_fill(~mask, -torch.inf).log_softmax(-1)
+
+
+@masked_softmax.mistake(
+    "The weights are right, but no gradient flows: was there no_grad, .data, .detach() or numpy on the way?"
+)
+def weights_without_gradient(scores, mask):
+    return reference.masked_softmax(scores, mask).detach()
+
+
+# 4 ----------------------------------------------------------------------------------------------
+
+
+@unit.exercise(
+    points=1,
+    minutes=4,
+    reference=reference.context,
+    hints=[
+        "Entry [b, t] is the sum over s of weights[b, t, s] times the vector values[b, s].",
+        "That sum over s is one matrix product a sequence, [Tq, Tk] @ [Tk, d_v]; @ does it for the whole batch.",
+    ],
+)
+def context(answer, case: Case) -> None:
+    """c_t = the sum over s of alpha_ts v_s, [B, Tq, d_v]; weights [B, Tq, Tk], values [B, Tk, d_v]."""
+    batch, queries, size = case.size(2, 3), case.size(2, 4), case.size(2, 4)
+    for keys, label in ((queries + case.size(1, 3), "Tq < Tk"), (queries, "Tq = Tk")):
+        values = case.normal(batch, keys, size + keys)
+        weights = case.normal(batch, queries, keys).softmax(-1)
+        weights = weights * case.uniform(batch, queries, 1, low=0.3)  # local attention sums to less
+        case.expect(answer(weights, values), reference.context(weights, values), label=label)
+    case.expect_gradient(answer, reference.context, weights, values, wrt=0)
+
+
+@context.mistake(
+    "The weights are transposed: row t of the weights belongs to query t, and is summed over its columns."
+)
+def transposed(weights, values):
+    return weights.transpose(1, 2) @ values
+
+
+@context.mistake(
+    "You took the one value with the largest weight. Soft attention mixes all of them, each by its weight."
+)
+def hardest(weights, values):
+    chosen = weights.argmax(-1)[..., None].expand(-1, -1, values.shape[-1])
+    return values.gather(1, chosen)
+
+
+@context.mistake(
+    "This is the plain mean of the values, the same for every query: multiply by the weights."
+)
+def plain_mean(weights, values):
+    return values.mean(1, keepdim=True).expand(-1, weights.shape[1], -1) + 0 * weights.sum()
+
+
+@context.mistake(
+    "You divided by the number of keys. The weights share out a whole already: sum, do not average."
+)
+def averaged(weights, values):
+    return weights @ values / values.shape[1]
+
+
+@context.mistake(
+    "The weights went through a softmax a second time. They are weights already: use them as they are."
+)
+def softmax_again(weights, values):
+    return weights.softmax(-1) @ values
+
+
+@context.mistake(
+    "You divided by the sum of the weights. Use them as they are: local attention's sum to less than 1 on purpose."
+)
+def made_whole(weights, values):
+    return weights @ values / weights.sum(-1, keepdim=True)
+
+
+@context.mistake(
+    "The weighted values are not summed: there is an axis [.., Tk, ..] too many. Sum over the keys."
+)
+def unsummed(weights, values):
+    return weights[..., None] * values[:, None]
+
+
+@context.mistake(
+    "The sum runs over the queries, and the keys are left. Sum over the keys: one vector a query is wanted."
+)
+def over_queries(weights, values):
+    return weights.sum(1)[..., None] * values
+
+
+@context.mistake(
+    "The vectors are right, but no gradient reaches the weights: was one of the two detached?"
+)
+def context_without_gradient(weights, values):
+    return reference.context(weights.detach(), values) + 0 * weights.sum()
