@@ -10,7 +10,7 @@ A layer has two sublayers (a decoder's three), each with a way around it that ad
         the encoder's output), then the network a token
 
 Parameters carry torch.nn's names and shapes and are drawn in the same order: the same seed gives the
-same weights, a state_dict loads in both directions, and dropout drops the same.
+same weights, and a state_dict loads in both directions. Values and gradients are torch's too.
 
 Settings, in torch's order:
     d_model, nhead: features d of a token, and heads H, which must divide d.
