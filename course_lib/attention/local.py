@@ -47,7 +47,9 @@ def local_window(center: Tensor, length: int | Tensor, half_width: float) -> Ten
     return window if mask is None else window & mask.unsqueeze(-2)
 
 
-def local_m_mask(queries: int, keys: int, half_width: float, *, device=None) -> Tensor:
+def local_m_mask(
+    queries: int, keys: int, half_width: float, *, device: torch.device | str | None = None
+) -> Tensor:
     """The windows of local-m: |s - t| <= D, bool [Tq, Tk].
 
     A step t >= Tk + D has an empty window: `masked_softmax` gives it weights zero.
@@ -64,8 +66,7 @@ def gaussian_bias(center: Tensor, length: int, half_width: float) -> Tensor:
 
     Raises ValueError unless half_width D > 0.
     """
-    if not half_width > 0:
-        raise ValueError(f"half_width must be positive for a Gaussian, got {half_width}")
+    _positive(half_width)
     s = torch.arange(length, device=center.device, dtype=center.dtype)
     return torch.exp(-2 * ((s - center.unsqueeze(-1)) / half_width).square())
 
@@ -130,7 +131,7 @@ class LocalPWeights(nn.Module):
 
     def __init__(self, hidden_size: int, attention_size: int, half_width: float) -> None:
         super().__init__()
-        _not_negative(half_width)
+        _positive(half_width)
         self.half_width = half_width
         self.position = PredictivePosition(hidden_size, attention_size)
 
@@ -143,3 +144,8 @@ class LocalPWeights(nn.Module):
 def _not_negative(half_width: float) -> None:
     if half_width < 0:
         raise ValueError(f"half_width must not be negative, got {half_width}")
+
+
+def _positive(half_width: float) -> None:
+    if not half_width > 0:
+        raise ValueError(f"half_width must be positive for a Gaussian, got {half_width}")

@@ -9,7 +9,6 @@ to two target digits; `digit_cipher` goes from left to right, one token at a tim
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -95,8 +94,10 @@ def _translation(source: Tensor, target: Tensor, sure: Tensor, possible: Tensor)
     return Translation(source, source != PAD, target_in, target, target != PAD, sure, possible)
 
 
-MONTHS = [name.lower() for name in (*calendar.month_name,)[1:]]
-DAYS = [name.lower() for name in calendar.day_name]  # Monday first
+MONTHS = (
+    "january february march april may june july august september october november december"
+).split()
+DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 DATE_SOURCE = Vocabulary("0123456789 ,./" + "".join(sorted(set("".join(MONTHS + DAYS)))))
 DATE_TARGET = Vocabulary("0123456789-")
 CIPHER_SOURCE = Vocabulary("0123456789")
@@ -174,7 +175,7 @@ def date_translation(
     """Dates as people write them, to be said as YYYY-MM-DD and END (T = 11).
 
     Sources like "7 march 1994", "march 7, 1994", "monday, march 7, 1994", "monday 7 march 1994",
-    "7 mar 1994" and "03/7/1994": numbers into FORMATS choose among them. Years from 1900 to 2099,
+    "7 mar 1994" and "03/7/1994"; `formats` chooses among them by their numbers in FORMATS. Years from 1900 to 2099,
     days from 1 to 28, all equally likely.
 
     Gold alignment: digits are surely linked to the digits they become; every letter of a month's
