@@ -21,6 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.attention.multihead import fused_attention
+from course_lib.attention.scores import masked_softmax
+
 __all__ = [
     "Arrows",
     "NonLocalBlock",
@@ -140,11 +143,7 @@ class NonLocalBlock(nn.Module):
         else:
             scores = left @ right.mT  # [B, N, N]
         if self.pairwise in ("gaussian", "embedded_gaussian"):
-            if allowed is None:
-                return scores.softmax(2)
-            empty = ~allowed.any(-1, keepdim=True)
-            scores = scores.masked_fill(~allowed, -math.inf).masked_fill(empty, 0.0)
-            return scores.softmax(2).masked_fill(empty, 0.0)
+            return masked_softmax(scores, allowed)
         if allowed is None:
             return scores / scores.size(2)
         return scores.masked_fill(~allowed, 0.0) / allowed.sum(-1, keepdim=True).clamp(min=1)
@@ -157,7 +156,7 @@ class NonLocalBlock(nn.Module):
             return self.theta(places) @ (self.phi(places).mT @ values) / places.size(1)
         if allowed is None and self.pairwise != "concatenation":
             parts = (part[:, None] for part in (self.theta(places), self.phi(places), values))
-            return F.scaled_dot_product_attention(*parts, scale=1.0)[:, 0]  # one head
+            return fused_attention(*parts, scale=1.0)[:, 0]  # one head
         return self.weights(x, allowed) @ values
 
     def _places(self, x: Tensor) -> Tensor:

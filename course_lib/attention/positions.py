@@ -12,9 +12,23 @@ and Vaswani, 2018) give each pair (i, j) a vector that depends on the clipped di
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course_lib.attention.masks import causal_mask, join_masks
+from course_lib.attention.multihead import (
+    MultiheadAttention,
+    attention_weights,
+    fused_attention,
+    merge_heads,
+    split_heads,
+)
+
+if TYPE_CHECKING:
+    from course_lib.attention.generate import KeyValueCache
 
 __all__ = [
     "LearnedPositions",
@@ -176,20 +190,24 @@ def relative_values(weights: Tensor, table: Tensor) -> Tensor:
     return sums.scatter_add(-1, index.expand_as(weights), weights) @ table
 
 
-class RelativeMultiheadAttention(nn.Module):
-    """Multi-head attention with relative positions (Shaw et al. 2018), batch first.
+class RelativeMultiheadAttention(MultiheadAttention):
+    """Multi-head attention with relative positions (Shaw et al. 2018), batch first unless told.
 
         e_ij = q_i . (k_j + a^K_ij) / sqrt(d_h),   z_i = sum_j alpha_ij (v_j + a^V_ij)
 
+    Its arguments and masks are those of `MultiheadAttention` (bool: True may NOT be attended), so it
+    can take the place of a transformer layer's `self_attn`. Query number i and key number j stand at
+    places i and j, both counted from the first.
+
     Args:
         embed_dim, num_heads: d and H; H divides d.
-        max_distance: k; distances beyond are taken for k.
-        use_keys, use_values: whether there is a table a^K, a^V. With neither it is plain attention,
-            and the other weights have torch.nn.MultiheadAttention's names and shapes.
-        dropout: the probability that a weight alpha_ij is dropped in training.
-        bias: whether the projections have one.
+        max_distance: k; distances beyond are taken for k. With k = 0 the tables have one row, which
+            says nothing of positions.
+        use_keys, use_values: whether there is a table a^K, a^V. With neither it is plain attention.
+        dropout, bias, batch_first: as in `MultiheadAttention`.
 
-    The two tables, `relative_keys` and `relative_values` [2k + 1, d_h], are shared by the heads.
+    The tables `relative_keys` and `relative_values` [2k + 1, d_h] are shared by the heads; all other
+    weights have torch's names.
     """
 
     def __init__(
@@ -202,65 +220,72 @@ class RelativeMultiheadAttention(nn.Module):
         *,
         dropout: float = 0.0,
         bias: bool = True,
+        batch_first: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        if num_heads < 1 or embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}")
+        options = {"device": device, "dtype": dtype}
+        super().__init__(embed_dim, num_heads, dropout, bias, batch_first=batch_first, **options)
         if max_distance < 0:
             raise ValueError(f"max_distance must be at least 0, got {max_distance}")
-        self.embed_dim, self.num_heads, self.max_distance = embed_dim, num_heads, max_distance
-        self.dropout = dropout
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim)) if bias else None
-        self.out_proj = nn.Linear(embed_dim, embed_dim, bias=bias)
+        self.max_distance = max_distance
         shape = 2 * max_distance + 1, embed_dim // num_heads
-        self.relative_keys = nn.Parameter(torch.empty(shape)) if use_keys else None
-        self.relative_values = nn.Parameter(torch.empty(shape)) if use_values else None
-        for weight in (self.in_proj_weight, self.relative_keys, self.relative_values):
-            if weight is not None:
-                nn.init.xavier_uniform_(weight)
-        if bias:
-            nn.init.zeros_(self.out_proj.bias)
+        for name, used in (("relative_keys", use_keys), ("relative_values", use_values)):
+            table = nn.Parameter(torch.empty(shape, **options)) if used else None
+            self.register_parameter(name, table)
+            if table is not None:
+                nn.init.xavier_uniform_(table)
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Attend; `(output [B, Tq, d], weights [B, H, Tq, Tk])`.
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+        *,
+        cache: KeyValueCache | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(output, weights or None): [B, Tq, d] and [B, Tk, d] -> [B, Tq, d]; see `MultiheadAttention`.
 
-        Args:
-            query: [B, Tq, d]; query number i stands at place i.
-            key, value: [B, Tk, d]; key number j stands at place j. Self-attention gives one x thrice.
-            mask: bool, to be broadcast to [B, H, Tq, Tk], True where a key may be attended; a query
-                that may attend to nothing gets zeros before the output's projection.
+        Raises ValueError for inputs and masks of other shapes, without a batch, or with a cache.
         """
-        q, k, v = (
-            x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)  # [B, T, d] -> [B, H, T, d_h]
-            for x in self._project(query, key, value)
-        )
-        scores = q @ k.mT  # [B, H, Tq, Tk]
-        if self.relative_keys is not None:
-            scores = scores + relative_logits(q, self.relative_keys, k.size(2))
-        scores = scores / math.sqrt(q.size(3))
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -math.inf)
-            empty = ~mask.any(-1, keepdim=True)
-            weights = scores.masked_fill(empty, 0.0).softmax(-1).masked_fill(empty, 0.0)
+        self._check_shapes(query, key, value)
+        if query.dim() != 3 or cache is not None:
+            raise ValueError(
+                "relative attention takes batches, and no cache: use x[None] for one x"
+            )
+        projected = self._project(query, key, value)
+        if not self.batch_first:
+            projected = (x.transpose(0, 1) for x in projected)  # [T, B, d] -> [B, T, d]
+        q, k, v = (split_heads(x, self.num_heads) for x in projected)  # -> [B, H, T, d_h]
+        Tq, Tk = q.size(2), k.size(2)
+        if is_causal:
+            attn_mask = ~causal_mask(Tq, Tk, device=q.device)
+        mask = join_masks(attn_mask, key_padding_mask, q.size(0), self.num_heads, Tq, Tk)
+        if self.relative_keys is not None:  # a^K adds to the scores, as a mask of floats does
+            bias = relative_logits(q, self.relative_keys, Tk) / math.sqrt(q.size(3))
+            if mask is None:
+                mask = bias
+            elif mask.dtype == torch.bool:
+                mask = bias.masked_fill(~mask, -math.inf)
+            else:
+                mask = bias + mask
+        dropout = self.dropout if self.training else 0.0
+        weights = None
+        if need_weights or self.relative_values is not None:
+            weights = F.dropout(attention_weights(q, k, mask), dropout)  # [B, H, Tq, Tk]
+            heads = weights @ v
         else:
-            weights = scores.softmax(-1)
-        weights = nn.functional.dropout(weights, self.dropout, self.training)
-        heads = weights @ v
+            heads = fused_attention(q, k, v, mask, dropout)
         if self.relative_values is not None:
             heads = heads + relative_values(weights, self.relative_values)
-        return self.out_proj(heads.transpose(1, 2).flatten(2)), weights
-
-    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
-        """Queries, keys and values; one product where all three are the same x."""
-        if query is key and key is value:
-            projected = nn.functional.linear(query, self.in_proj_weight, self.in_proj_bias)
-            return list(projected.chunk(3, dim=-1))
-        weights = self.in_proj_weight.chunk(3)
-        biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        return [
-            nn.functional.linear(x, weight, bias)
-            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
-        ]
+        output = self.out_proj(merge_heads(heads))  # [B, H, Tq, d_h] -> [B, Tq, d]
+        if not need_weights:
+            weights = None
+        elif average_attn_weights:
+            weights = weights.mean(1)
+        return output if self.batch_first else output.transpose(0, 1), weights

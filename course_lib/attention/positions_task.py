@@ -10,11 +10,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.attention.norms import LayerNorm
 from course_lib.attention.positions import (
     LearnedPositions,
     RelativeMultiheadAttention,
     sinusoidal_positions,
 )
+from course_lib.attention.transformer import TransformerEncoderLayer
 
 __all__ = ["IGNORE", "CopyModel", "copy_accuracy", "copy_back", "train_copy"]
 
@@ -74,29 +76,21 @@ class CopyModel(nn.Module):
                 f'positions must be "none", "sinusoidal", "learned" or "relative", got {positions!r}'
             )
         self.positions = positions
-        relative = positions == "relative"
         self.embedding = nn.Embedding(symbols, d_model)
         self.learned = LearnedPositions(max_length, d_model) if positions == "learned" else None
-        self.attention = nn.ModuleList(
-            RelativeMultiheadAttention(
-                d_model,
-                num_heads,
-                max_distance if relative else 0,
-                use_keys and relative,
-                use_values and relative,
+        layers = [
+            TransformerEncoderLayer(
+                d_model, num_heads, 2 * d_model, dropout=0.0, batch_first=True, norm_first=True
             )
             for _ in range(num_layers)
-        )
-        self.feed_forward = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(d_model),
-                nn.Linear(d_model, 2 * d_model),
-                nn.ReLU(),
-                nn.Linear(2 * d_model, d_model),
-            )
-            for _ in range(num_layers)
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(d_model) for _ in range(num_layers + 1))
+        ]
+        if positions == "relative":
+            for layer in layers:
+                layer.self_attn = RelativeMultiheadAttention(
+                    d_model, num_heads, max_distance, use_keys, use_values
+                )
+        self.layers = nn.ModuleList(layers)
+        self.norm = LayerNorm(d_model)
         self.readout = nn.Linear(d_model, symbols)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -105,13 +99,9 @@ class CopyModel(nn.Module):
             x = x + sinusoidal_positions(x.size(1), x.size(2), device=x.device, dtype=x.dtype)
         elif self.learned is not None:
             x = x + self.learned(x.size(1))
-        for norm, attention, feed_forward in zip(
-            self.norms[:-1], self.attention, self.feed_forward, strict=True
-        ):
-            normed = norm(x)
-            x = x + attention(normed, normed, normed)[0]
-            x = x + feed_forward(x)
-        return self.readout(self.norms[-1](x))
+        for layer in self.layers:
+            x = layer(x)
+        return self.readout(self.norm(x))
 
 
 def train_copy(
