@@ -94,10 +94,21 @@ def _translation(source: Tensor, target: Tensor, sure: Tensor, possible: Tensor)
     return Translation(source, source != PAD, target_in, target, target != PAD, sure, possible)
 
 
-MONTHS = (
-    "january february march april may june july august september october november december"
-).split()
-DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
+MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 DATE_SOURCE = Vocabulary("0123456789 ,./" + "".join(sorted(set("".join(MONTHS + DAYS)))))
 DATE_TARGET = Vocabulary("0123456789-")
 CIPHER_SOURCE = Vocabulary("0123456789")
