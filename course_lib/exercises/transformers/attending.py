@@ -13,7 +13,7 @@ RANDOM, HUGE, NOTHING = "a random mask", "huge scores", "a query that may look a
 
 @unit.exercise(
     points=3,
-    minutes=12,
+    minutes=11,
     reference=reference.attention,
     hints=[
         "The scores are query @ key.transpose(-2, -1), [..., T, S]; d_h is query.shape[-1], and its root divides them.",

@@ -13,7 +13,7 @@ from course_lib.exercises.transformers.norms import unit
 
 @unit.exercise(
     points=2,
-    minutes=10,
+    minutes=9,
     reference=reference.encoder_block,
     cases=4,
     uses=("multi_head", "layer_norm"),
@@ -27,7 +27,7 @@ def encoder_block(answer, case: Case) -> None:
     """A transformer block of x [B, T, d], GELU inside, weights in the dict p under torch's names; post- or pre-norm."""
     heads = case.size(2, 3)
     x, mask, weights = head_inputs(case, case.size(2, 3), case.size(4, 6), 4 * heads)
-    p = _parameters(case, weights, 4 * heads, 4 * heads + case.size(3, 6))
+    p = parameters(case, weights, 4 * heads, 4 * heads + case.size(3, 6))
     for norm_first in (False, True):
         label = "pre-norm" if norm_first else "post-norm"
         extra = (p, heads, mask, norm_first)
@@ -37,7 +37,7 @@ def encoder_block(answer, case: Case) -> None:
     case.expect_gradient(answer, reference.encoder_block, x, wrt=0, extra=extra)
 
 
-def _parameters(case: Case, weights, wide: int, hidden: int):
+def parameters(case: Case, weights, wide: int, hidden: int):
     """The dict of a block's parameters, none of them trivial."""
     names = ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
     p = {f"self_attn.{name}": weight for name, weight in zip(names, weights)}

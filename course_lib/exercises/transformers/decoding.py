@@ -14,7 +14,7 @@ FIRST, SECOND, LATER = "the first token", "the second token", "a later token"
 
 @unit.exercise(
     points=2,
-    minutes=7,
+    minutes=6,
     reference=reference.cache_step,
     uses=("attention",),
     hints=[

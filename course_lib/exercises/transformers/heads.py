@@ -11,7 +11,7 @@ from course_lib.exercises.transformers.attending import unit
 
 @unit.exercise(
     points=3,
-    minutes=12,
+    minutes=11,
     reference=reference.multi_head,
     uses=("attention",),
     hints=[

@@ -42,7 +42,7 @@ unit = Unit(
 
 @unit.exercise(
     points=1,
-    minutes=6,
+    minutes=5,
     reference=reference.attention_mask,
     hints=[
         "With j = torch.arange(size), j < lengths[:, None] says for each text which keys are real: [B, T].",

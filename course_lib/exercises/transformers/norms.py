@@ -9,7 +9,7 @@ from course_lib.exercises.transformers.positions import unit
 
 @unit.exercise(
     points=1,
-    minutes=6,
+    minutes=5,
     reference=reference.layer_norm,
     hints=[
         "Mean and variance are taken over the features of each token alone: over dim=-1, with keepdim=True.",

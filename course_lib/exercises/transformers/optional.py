@@ -11,7 +11,7 @@ from course_lib.exercises.transformers.decoding import unit
 
 @unit.exercise(
     points=1,
-    minutes=7,
+    minutes=5,
     reference=reference.non_local,
     hints=[
         "x.flatten(2) is [B, C, N] with the N = height * width positions last; theta @ that is [B, C', N].",

@@ -13,7 +13,7 @@ from course_lib.exercises.transformers.heads import unit
 
 @unit.exercise(
     points=2,
-    minutes=8,
+    minutes=7,
     reference=reference.sinusoids,
     hints=[
         "There are d_model / 2 frequencies, one a pair of columns: 10000 ** (-even / d_model) for even = 0, 2, 4, ...",
@@ -106,7 +106,7 @@ def turned(length, d_model):
 
 @unit.exercise(
     points=3,
-    minutes=12,
+    minutes=11,
     reference=reference.relative_scores,
     hints=[
         "j = torch.arange(T); distance = j - j[:, None] has j - i in row i, column j. Clip it to -k ... k, then add k.",
