@@ -204,8 +204,8 @@ def _gradient_is_nan(observations) -> bool:
 
 @attention.symptom(
     _swamped,
-    "Nothing is left where a closed score is far above the open ones, or all are far from 0: you exponentiate first "
-    "and divide later. Put -inf first, and let torch.softmax do the rest.",
+    "Nothing is left where a closed score is far above the open ones: close it with -inf before the softmax (neither "
+    "with a finite number nor by a zero afterwards), and leave exp to torch.softmax.",
 )
 def renormalised(query, key, value, mask):
     weights = _scores(query, key).softmax(-1) * mask
