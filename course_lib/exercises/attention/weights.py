@@ -180,6 +180,15 @@ def nan_rows(scores, mask):
 
 
 @masked_softmax.mistake(
+    "The weights are right, but the gradient of a query without a key is nan: nan_to_num mends the way forward alone. "
+    "Use masked_fill, before and after."
+)
+def nan_gradient(scores, mask):
+    added = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
+    return (scores + added).softmax(-1).nan_to_num()
+
+
+@masked_softmax.mistake(
     "These are logarithms: log_softmax was used. Weights lie between 0 and 1; use softmax."
 )
 def logarithms(scores, mask):
