@@ -1,6 +1,6 @@
 """How good is an alignment? The alignment error rate against links set by hand.
 
-A link (t, s) says that target token t is the translation of source token s. People mark some links as
+A link (t, s) says that target token t, one of Tq, is the translation of source token s, one of Tk. People mark some links as
 sure (S) and others as merely possible (P, which contains S); the model's links are A.
 
     AER = 1 - (|A and S| + |A and P|) / (|A| + |S|)
@@ -20,9 +20,9 @@ __all__ = ["alignment_error_rate", "best_alignment"]
 
 
 def best_alignment(weights: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Links from attention weights: each target to its heaviest source, bool [..., T, S].
+    """Links from attention weights: each target to its heaviest source, bool [..., Tq, Tk].
 
-    weights: [..., T, S]. rows: bool [..., T], the targets that get a link; left out, all. A row of
+    weights: [..., Tq, Tk]. rows: bool [..., Tq], the targets that get a link; left out, all. A row of
     zeros (all masked) gets none; of equal weights the first counts.
     """
     top = weights.max(-1, keepdim=True)
@@ -31,7 +31,7 @@ def best_alignment(weights: Tensor, rows: Tensor | None = None) -> Tensor:
 
 
 def alignment_error_rate(alignment: Tensor, sure: Tensor, possible: Tensor | None = None) -> float:
-    """AER of the links `alignment` against `sure` and `possible`, each bool [..., T, S].
+    """AER of the links `alignment` against `sure` and `possible`, each bool [..., Tq, Tk].
 
     All leading axes are counted together, as over a corpus. possible: left out, the sure links are
     all there are. Padding and targets that nobody aligned must have no link in `alignment`

@@ -3,7 +3,7 @@
     k_s = GRU_source(x_s, k_{s-1})                       keys, and the values too
     s_t = GRU_target(y_{t-1}, s_{t-1}),  s_0 = k_S       the decoder's state
     alpha_t = softmax over s of score(query, k_s),  c_t = sum_s alpha_ts k_s
-    a_t = tanh(W [c_t; s_t]),  p(y_t | ...) = softmax(V a_t)
+    a_t = tanh(W [c_t; s_t]),  p(y_t | ...) = softmax(R a_t)
 
 Two conventions differ in which state asks, `timing`:
 
@@ -50,8 +50,8 @@ __all__ = [
 class Memory(NamedTuple):
     """What the encoder leaves to the decoder.
 
-    keys [B, S, K], their projections by the score (computed once), the key mask bool [B, S], and the
-    encoder's last state c [B, K].
+    keys [B, S, d_k], their projections by the score (computed once), the key mask bool [B, S], and
+    the encoder's last state c [B, d_k].
     """
 
     keys: Tensor
@@ -74,12 +74,12 @@ class Seq2Seq(nn.Module):
     Args:
         source_size, target_size: numbers of tokens of the two vocabularies.
         hidden_size: H of the decoder, and of the encoder in each direction.
-        score: compares queries [.., H] with keys [.., K], K = H (2 H where bidirectional); None for
-            no attention.
+        score: compares queries [.., H] with keys [.., d_k], d_k = H (2 H where bidirectional);
+            None for no attention.
         timing: "before" or "after", see above.
         input_feeding: give a_{t-1} to step t; only with "after".
         weighting: how scores become weights: `GlobalWeights`, `LocalMWeights`, `LocalPWeights`.
-        bidirectional: a second encoder reads from the end; s_0 is then tanh(W k) of both ends.
+        bidirectional: a second encoder reads from the end; s_0 is then tanh of a linear map of both ends.
         embedding_size: of a token, left out H.
 
     Raises ValueError for an unknown timing, or input feeding with timing "before".
@@ -110,12 +110,11 @@ class Seq2Seq(nn.Module):
         self.source_embedding = nn.Embedding(source_size, size, padding_idx=PAD)
         self.target_embedding = nn.Embedding(target_size, size, padding_idx=PAD)
         self.encoder = nn.GRU(size, hidden_size, batch_first=True, bidirectional=bidirectional)
-        self.bridge = nn.Sequential(nn.Linear(width, hidden_size), nn.Tanh())
-        if not bidirectional:
-            self.bridge = nn.Identity()
+        both_ends = nn.Sequential(nn.Linear(width, hidden_size), nn.Tanh())
+        self.bridge = both_ends if bidirectional else nn.Identity()
         self.decoder = nn.GRU(size + fed, hidden_size, batch_first=True)
         self.combine = nn.Linear(width + hidden_size, hidden_size)  # W
-        self.read_out = nn.Linear(hidden_size, target_size)  # V
+        self.read_out = nn.Linear(hidden_size, target_size)  # R
 
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
         """Read sources int64 [B, S]; mask bool [B, S] is True at tokens, which stand first."""
@@ -125,7 +124,7 @@ class Seq2Seq(nn.Module):
         )
         states, last = self.encoder(packed)
         keys, _ = pad_packed_sequence(states, batch_first=True, total_length=source.size(1))
-        last = last.transpose(0, 1).flatten(1)  # [directions, B, H] -> [B, K]
+        last = last.transpose(0, 1).flatten(1)  # [directions, B, H] -> [B, d_k]
         projected = None if self.score is None else self.score.project(keys)
         return Memory(keys, projected, mask, last)
 
@@ -135,7 +134,7 @@ class Seq2Seq(nn.Module):
         return State(hidden, torch.zeros_like(hidden), 0)
 
     def attend(self, query: Tensor, memory: Memory, first: int) -> tuple[Tensor, Tensor | None]:
-        """Contexts [B, T, K] and weights [B, T, S] of queries [B, T, H], steps first, first + 1, ..."""
+        """Contexts [B, T, d_k] and weights [B, T, S] of queries [B, T, H], steps first, first + 1, ..."""
         if self.score is None:
             return memory.last.unsqueeze(1).expand(-1, query.size(1), -1), None
         scores = self.score.compare(query, memory.projected)

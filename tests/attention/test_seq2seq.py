@@ -33,6 +33,11 @@ MODELS = {
         "embedding_size": 3,
     },
     "local-m": {"score": DotScore, "weighting": lambda: LocalMWeights(1)},
+    "local-m before": {
+        "score": DotScore,
+        "weighting": lambda: LocalMWeights(1),
+        "timing": "before",
+    },
     "local-p": {"score": DotScore, "weighting": lambda: LocalPWeights(H, 4, 2)},
     "local-p before": {
         "score": DotScore,
