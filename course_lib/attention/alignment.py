@@ -1,7 +1,8 @@
 """How good is an alignment? The alignment error rate against links set by hand.
 
-A link (t, s) says that target token t, one of Tq, is the translation of source token s, one of Tk. People mark some links as
-sure (S) and others as merely possible (P, which contains S); the model's links are A.
+A link (t, s) says that target token t, one of Tq, is the translation of source token s, one of Tk.
+People mark some links as sure (S) and others as merely possible (P, which contains S); the model's
+links are A.
 
     AER = 1 - (|A and S| + |A and P|) / (|A| + |S|)
 

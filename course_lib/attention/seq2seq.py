@@ -110,8 +110,9 @@ class Seq2Seq(nn.Module):
         self.source_embedding = nn.Embedding(source_size, size, padding_idx=PAD)
         self.target_embedding = nn.Embedding(target_size, size, padding_idx=PAD)
         self.encoder = nn.GRU(size, hidden_size, batch_first=True, bidirectional=bidirectional)
-        both_ends = nn.Sequential(nn.Linear(width, hidden_size), nn.Tanh())
-        self.bridge = both_ends if bidirectional else nn.Identity()
+        self.bridge = nn.Identity()
+        if bidirectional:
+            self.bridge = nn.Sequential(nn.Linear(width, hidden_size), nn.Tanh())
         self.decoder = nn.GRU(size + fed, hidden_size, batch_first=True)
         self.combine = nn.Linear(width + hidden_size, hidden_size)  # W
         self.read_out = nn.Linear(hidden_size, target_size)  # R
