@@ -139,23 +139,21 @@ def orderings(title: str, rows: dict[str, dict[str, Any]], length: int) -> list[
     return found
 
 
-def describe(pairs: Sequence[dict[str, Any]], length: int) -> list[str]:
-    """How many orderings agree, and each one that does not, by name."""
-    agreeing = sum(pair["agree"] for pair in pairs)
-    lines = [
-        f"Orderings at T = {length}: {agreeing} of {len(pairs)} agree with the published ones."
-    ]
-    lines += [
-        f"  Does not agree ({p['experiment']}): {p['pair'][0]} {p['published']} {p['pair'][1]} published, "
-        f"{p['ours']} here."
-        for p in pairs
-        if not p["agree"]
-    ]
-    return lines
+def describe(pairs: Sequence[dict[str, Any]], length: int) -> str:
+    """How many orderings agree at `length`, and each one that does not, by name."""
+    wrong: dict[str, list[str]] = {}
+    for pair in pairs:
+        if not pair["agree"]:
+            first, second = pair["pair"]
+            text = f"{first} {pair['published']} {second} published, {pair['ours']} here"
+            wrong.setdefault(text, []).append(pair["experiment"])
+    line = f"Orderings at T = {length}: {len(pairs) - sum(map(len, wrong.values()))} of {len(pairs)} agree"
+    names = [f"{text} ({', '.join(experiments)})" for text, experiments in wrong.items()]
+    return f"{line}. Not these: {'; '.join(names)}." if names else f"{line}."
 
 
 def show(title: str, rows: dict[str, dict[str, Any]], seeds: int) -> None:
-    """Print one ablation beside its published figures, and which orderings agree."""
+    """Print one ablation beside its published figures, and which orderings agree at each length."""
     experiments = PUBLISHED[title]
     lines = []
     for name, row in rows.items():
@@ -163,13 +161,16 @@ def show(title: str, rows: dict[str, dict[str, Any]], seeds: int) -> None:
             f"{mean:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
             for mean, spread in zip(row["mean"], row["spread"], strict=True)
         ]
-        published = [str(figures.get(name, "")) for figures in experiments.values()]
-        lines.append([name, *ours, *published])
+        bleu = [str(figures[name]) for figures in experiments.values() if name in figures]
+        lines.append([name, *ours, " / ".join(bleu)])
     print_table(
         f"{title}: accuracy in per cent, mean ± standard deviation over {seeds} seeds, and BLEU",
-        ["", *(f"T = {length}" for length in LENGTHS), *(f"BLEU {e}" for e in experiments)],
+        ["", *(f"T = {length}" for length in LENGTHS), "published BLEU"],
         lines,
-        describe(orderings(title, rows, LENGTHS[0]), LENGTHS[0]),
+        [
+            f"BLEU: {' / '.join(experiments)}.",
+            *(describe(orderings(title, rows, length), length) for length in LENGTHS),
+        ],
     )
 
 

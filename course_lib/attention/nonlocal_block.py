@@ -73,8 +73,9 @@ def non_local_means(image: Tensor, patch: int = 3, bandwidth: float = 0.3) -> Te
 
     A small bandwidth leaves the image as it is, a large one gives the mean of the image everywhere.
     """
+    weights = patch_weights(image, patch, bandwidth)  # [B, N, N]
     values = image.flatten(2).mT  # [B, C, H, W] -> [B, N, C]
-    return (patch_weights(image, patch, bandwidth) @ values).mT.reshape(image.shape)
+    return (weights @ values).mT.reshape(image.shape)
 
 
 class NonLocalBlock(nn.Module):

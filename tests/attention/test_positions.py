@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -201,6 +201,7 @@ def test_dropout_drops_weights_in_training_only():
     torch.testing.assert_close(output, layer.out_proj(heads.transpose(1, 2).flatten(2)))
 
 
+@settings(max_examples=20, deadline=None)
 @given(T=st.integers(1, 6), shift=st.integers(1, 5), k=st.integers(0, 4), seed=st.integers(0, 99))
 def test_only_distances_count(T, shift, k, seed):
     """The same tokens further to the right, behind padding, are attended alike."""
@@ -301,6 +302,7 @@ def test_sines_by_hand():
     )
 
 
+@settings(max_examples=25, deadline=None)
 @given(
     pairs=st.integers(1, 16),
     offset=st.integers(-40, 40),
