@@ -101,12 +101,15 @@ class GPT(nn.Module):
         )
         self.norm = LayerNorm(d_model)
         self.output = nn.Linear(d_model, vocab_size, bias=False)
+        spread = (
+            2 * d_model
+        ) ** -0.5  # a sum over d features is then about as large as each of them
         for parameter in self.parameters():
             if parameter.dim() > 1:
-                nn.init.normal_(parameter, std=0.02)
+                nn.init.normal_(parameter, std=spread)
         for layer in self.layers:  # what the layers add should not grow with their number
             for added in (layer.self_attn.out_proj, layer.linear2):
-                nn.init.normal_(added.weight, std=0.02 / math.sqrt(2 * num_layers))
+                nn.init.normal_(added.weight, std=spread / math.sqrt(2 * num_layers))
 
     def empty_cache(self) -> list[KeyValueCache]:
         """A cache for each layer, before the first token."""

@@ -57,6 +57,14 @@ LAYER_MASKS = {
         "key_padding_mask": ~padding_mask(torch.tensor([TK, 3]), TK),
     },
     "both float": lambda T: {"attn_mask": random(T, TK), "key_padding_mask": random(B, TK)},
+    "float and bool": lambda T: {
+        "attn_mask": random(T, TK),
+        "key_padding_mask": ~padding_mask(torch.tensor([TK, 3]), TK),
+    },
+    "bool and float": lambda T: {
+        "attn_mask": ~some_mask(T, TK),
+        "key_padding_mask": random(B, TK),
+    },
     "causal": lambda T: {"attn_mask": ~causal_mask(T, TK), "is_causal": True},
     "causal and padding": lambda T: {
         "attn_mask": ~causal_mask(T, TK),
@@ -66,6 +74,7 @@ LAYER_MASKS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Support for mismatched")
 @pytest.mark.parametrize("weights", ["averaged", "a head", "none"])
 @pytest.mark.parametrize("mask", LAYER_MASKS)
 @pytest.mark.parametrize(("setting", "kind"), PAIRS, ids=map(" ".join, PAIRS))

@@ -37,6 +37,7 @@ MASKS = {
     "bool a batch": lambda: (some_mask(B, 1, TQ, TK), False, None),
     "padding": lambda: (some_mask(B, 1, 1, TK), False, None),
     "float": lambda: (random(TQ, TK), False, 0.7),
+    "float, far below": lambda: (random(TQ, TK) - 1e5, False, None),
     "float with -inf": lambda: (
         random(B, H, TQ, TK).masked_fill(~some_mask(B, H, TQ, TK), -torch.inf),
         False,
@@ -88,10 +89,8 @@ def test_a_query_that_may_attend_nothing_gets_zero_and_no_gradient(form, kind):
     assert form(*inputs, nothing).abs().max() == 0
 
 
-@pytest.mark.parametrize("need_weights", [True, False])
-@pytest.mark.parametrize("form", [*FORMS, "layer"])
-def test_a_mask_cannot_be_beaten_by_large_logits(form, need_weights):
-    """Masked keys score 1e4 and more; the output is, to the last bit, what they leave behind."""
+def _loud() -> tuple[torch.Tensor, ...]:
+    """A mask that hides key 3 (among others), a query, and keys and values quiet and loud there."""
     mask = some_mask(TQ, TK)
     mask[:, 3] = False
     query = random(1, 1, TQ, D).abs() + 1
@@ -99,14 +98,37 @@ def test_a_mask_cannot_be_beaten_by_large_logits(form, need_weights):
     loud_key, loud_value = key.clone(), value.clone()
     loud_key[0, 0, 3], loud_value[0, 0, 3] = 1e4, 1e4
     assert (query @ loud_key.mT / D**0.5)[0, 0, :, 3].min() > 1e4
-    if form == "layer":
-        layer, _ = twins(MultiheadAttention, nn.MultiheadAttention, D, 1, batch_first=True)
-        outputs = [
-            layer(query[0], k[0], v[0], attn_mask=~mask, need_weights=need_weights)[0]
-            for k, v in ((key, value), (loud_key, loud_value))
-        ]
-    else:
-        outputs = [form(query, key, value, mask), form(query, loud_key, loud_value, mask)]
+    return mask, query, key, value, loud_key, loud_value
+
+
+@pytest.mark.parametrize("kind", ["bool", "float"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_mask_cannot_be_beaten_by_large_logits(form, kind):
+    """A masked key scores 1e4 and more; the output is, to the last bit, what it was."""
+    mask, query, key, value, loud_key, loud_value = _loud()
+    mask = mask if kind == "bool" else random(TQ, TK).masked_fill(~mask, -torch.inf)
+    assert torch.equal(form(query, key, value, mask), form(query, loud_key, loud_value, mask))
+
+
+@pytest.mark.parametrize("kind", ["attn_mask", "padding", "padding and float", "causal"])
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_nor_can_the_layers_masks(need_weights, kind):
+    layer, _ = twins(MultiheadAttention, nn.MultiheadAttention, D, 1, batch_first=True)
+    with torch.no_grad():  # the projections pass queries, keys and values on
+        layer.in_proj_weight.copy_(torch.eye(D).repeat(3, 1))
+    mask, query, key, value, loud_key, loud_value = _loud()
+    padding = (torch.arange(TK) == 3)[None]
+    masks = {
+        "attn_mask": {"attn_mask": ~mask},
+        "padding": {"key_padding_mask": padding},
+        "padding and float": {"key_padding_mask": padding, "attn_mask": random(TQ, TK)},
+        "causal": {"is_causal": True},
+    }[kind]
+    last = 3 if kind == "causal" else TQ  # the queries before key 3
+    outputs = [
+        layer(query[0, :, :last], k[0], v[0], need_weights=need_weights, **masks)[0]
+        for k, v in ((key, value), (loud_key, loud_value))
+    ]
     assert torch.equal(*outputs)
 
 
