@@ -1,8 +1,9 @@
-"""Pictures for transformers: positions as clocks, the two orders of a layer, arrows across a video."""
+"""Pictures for transformers: positions as clocks, a layer's two orders, arrows in a video, text written."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import torch
@@ -108,3 +109,31 @@ def draw_arrows(ax: Axes, video: Tensor, arrows: Arrows) -> None:
         ax.annotate("", ends[1], ends[0], arrowprops=style)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
+
+
+def draw_sample(
+    axes: Sequence[Axes], characters: Sequence[str], chances: Tensor, text: str, *, bars: int = 12
+) -> None:
+    """What may come next, to the left, and a text that was written, to the right.
+
+    Args:
+        axes: two.
+        characters: the candidates, the likeliest first; blanks and ends of lines are made visible.
+        chances: their probabilities [len(characters)].
+        text: wrapped to 44 columns and cut to 12 lines.
+        bars: how many candidates are drawn at most.
+
+    Raises ValueError where the numbers of characters and of chances differ.
+    """
+    if len(characters) != len(chances):
+        raise ValueError(f"{len(characters)} characters need as many chances, got {len(chances)}")
+    left, right = axes
+    names = [character.translate({10: "↵", 32: "␣"}) for character in characters[:bars]]
+    left.bar(names, chances[:bars].tolist(), color=plots.BLUE)
+    label = f"next character (of {len(characters)}, {bars} at most are shown)"
+    left.set(ylim=(0, 1), xlim=(-0.7, bars - 0.3), ylabel="probability", xlabel=label)
+    lines = [part for line in text.strip().split("\n") for part in textwrap.wrap(line, 44) or [""]]
+    style = {"family": "monospace", "fontsize": 10, "va": "top", "transform": right.transAxes}
+    right.text(0, 1, "\n".join(lines[:12]).replace("$", r"\$"), **style)
+    right.set(xticks=[], yticks=[])
+    right.spines[:].set_visible(False)

@@ -9,7 +9,7 @@ from matplotlib.text import Annotation
 from course_lib import plots
 from course_lib.attention.nonlocal_block import Arrows
 from course_lib.attention.positions import sinusoidal_positions
-from course_lib.transformer_plots import GAP, draw_arrows, draw_clocks, draw_layer
+from course_lib.transformer_plots import GAP, draw_arrows, draw_clocks, draw_layer, draw_sample
 
 
 def hands(ax, colour):
@@ -73,3 +73,21 @@ def test_arrows_of_another_video_are_named():
     arrows = Arrows(torch.tensor([40]), torch.tensor([1]), torch.tensor([0.5]))
     with pytest.raises(ValueError, match="has 40 places"):
         draw_arrows(ax, torch.zeros(3, 2, 4, 5), arrows)
+
+
+def test_a_sample_shows_the_likeliest_and_a_wrapped_text():
+    _, axes = plots.new_figure("title", cols=2)
+    chances = torch.tensor([0.5, 0.3, 0.2])
+    draw_sample(axes, ["a", " ", "\n"], chances, "\nword " * 3 + "x" * 60, bars=2)
+    left, right = axes
+    assert [bar.get_height() for bar in left.patches] == pytest.approx([0.5, 0.3])
+    assert [label.get_text() for label in left.get_xticklabels()] == ["a", "␣"]
+    lines = right.texts[0].get_text().split("\n")
+    assert lines[:2] == ["word", "word"] and max(map(len, lines)) == 44
+    assert sum(line.count("x") for line in lines) == 60
+
+
+def test_a_sample_with_too_few_chances_is_named():
+    _, axes = plots.new_figure("title", cols=2)
+    with pytest.raises(ValueError, match="2 characters need as many chances, got 1"):
+        draw_sample(axes, ["a", "b"], torch.ones(1), "text")
