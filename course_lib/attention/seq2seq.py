@@ -118,7 +118,12 @@ class Seq2Seq(nn.Module):
         self.read_out = nn.Linear(hidden_size, target_size)  # R
 
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
-        """Read sources int64 [B, S]; mask bool [B, S] is True at tokens, which stand first."""
+        """Read sources int64 [B, S]; mask bool [B, S] is True at tokens, which stand first.
+
+        Raises ValueError for a row that is empty or begins with padding.
+        """
+        if not (mask[:, 0].all() and (mask[:, 1:] <= mask[:, :-1]).all()):
+            raise ValueError("mask must be True at a row's tokens, which stand before its padding")
         embedded = self.source_embedding(source)  # [B, S] -> [B, S, E]
         packed = pack_padded_sequence(
             embedded, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False

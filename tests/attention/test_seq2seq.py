@@ -258,6 +258,10 @@ def test_wrong_settings_are_named():
         Seq2Seq(4, 4, 2, timing="during")
     with pytest.raises(ValueError, match='input_feeding belongs to timing="after"'):
         Seq2Seq(4, 4, 2, timing="before", input_feeding=True)
+    source, mask, tokens = batch_of()
+    for wrong in (~mask, mask.flip(1), mask & (torch.arange(4) != 1)):
+        with pytest.raises(ValueError, match="mask must be True at a row's tokens"):
+            model_of("after")(source, wrong, tokens)
     with pytest.raises(ValueError, match="width must be at least 1, got 0"):
         model_of("after").beam_search(*batch_of()[:2], 0, 3)
 
