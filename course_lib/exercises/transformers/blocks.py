@@ -222,7 +222,7 @@ def no_mask(x, p, num_heads, mask, norm_first):
 
 
 @encoder_block.mistake(
-    "The values are right, but no gradient flows: was there no_grad, .data, .detach() or numpy on the way?"
+    "The values are right, but no gradient flows: was there no_grad, .data or .detach()?"
 )
 def without_gradient(x, p, num_heads, mask, norm_first):
     block = _Block(p, num_heads, mask)

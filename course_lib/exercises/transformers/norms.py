@@ -102,6 +102,20 @@ def over_everything(x, weight, bias, eps):
     return weight * centred / (variance + eps).sqrt() + bias
 
 
+@layer_norm.mistake(
+    "One mean and one variance serve a whole text. Each of its tokens has its own: dim=-1 alone."
+)
+def over_texts(x, weight, bias, eps):
+    centred, variance = _moments(x, (-2, -1))
+    return weight * centred / (variance + eps).sqrt() + bias
+
+
+@layer_norm.mistake("eps is an argument: you added 1e-5, whatever it was.")
+def eps_fixed(x, weight, bias, eps):
+    centred, variance = _moments(x)
+    return weight * centred / (variance + 1e-5).sqrt() + bias
+
+
 @layer_norm.mistake("The root is missing: you divided by the variance.")
 def no_root(x, weight, bias, eps):
     centred, variance = _moments(x)
