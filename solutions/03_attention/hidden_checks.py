@@ -60,13 +60,16 @@ def one_key_and_no_weight(answer, case: Case) -> None:
 
 @unit.find("decoder_step").hidden_check
 def one_place_and_equal_sizes(answer, case: Case) -> None:
-    """One real place in a padded source; and E = d = k = S = a = B, where shapes protect from nothing."""
+    """One real place in a padded source; E = d = m = S = a = B, where shapes do not protect; large scores."""
     for n, lengths in ((3, (1, 3, 2)), (4, (4, 1, 2, 3))):
         mask = torch.arange(n) < torch.tensor(lengths)[:, None]
         scorer = 1.5 * case.normal(n, n), case.normal(n, n), 2 * case.normal(n)
         cell = case.normal(3 * n, 2 * n), case.normal(3 * n, n), *case.normal(2, 3 * n)
         given = (case.normal(n, n), case.normal(n, n), case.normal(n, n, n), mask, scorer, cell)
         case.expect(answer(*given), reference.decoder_step(*given), label=f"all sizes {n}")
+    loud = (scorer[0], scorer[1], 200 * scorer[2])  # one key takes all, padding or not
+    given = (*given[:4], loud, cell)
+    case.expect(answer(*given), reference.decoder_step(*given), label="large scores")
 
 
 @unit.find("alignment_error_rate").hidden_check

@@ -23,7 +23,7 @@ from course_lib.exercises.case import Case
     ],
 )
 def alignment_error_rate(answer, case: Case) -> None:
-    """1 - (|A and S| + |A and P|) / (|A| + |S|), A the strongest link of each aligned output; all are [B, T, S]."""
+    """1 - (|A and sure| + |A and possible|) / (|A| + |sure|), A the strongest link of each aligned output."""
     batch, outputs = case.size(2, 3), case.size(5, 7)
     inputs = outputs + case.size(1, 3)
     for share, label in ((0.75, "a good alignment"), (0.3, "a bad alignment")):
@@ -74,6 +74,13 @@ def all_rows(weights, sure, possible):
 
 
 @alignment_error_rate.mistake(
+    "Outputs with possible links alone got no link. The rows that count have a possible link, possible.any(-1)."
+)
+def sure_rows(weights, sure, possible):
+    return _rate(_links(weights, sure), sure, possible)
+
+
+@alignment_error_rate.mistake(
     "The strongest output of each input was taken. Each output, a row, gets one link: the largest along the last axis."
 )
 def by_columns(weights, sure, possible):
@@ -83,21 +90,21 @@ def by_columns(weights, sure, possible):
 
 
 @alignment_error_rate.mistake(
-    "Only the sure links count as right: a link that is merely possible is no error. |A and P| is the second term."
+    "Only the sure links count as right. A link that is merely possible is no error: |A and possible| is counted too."
 )
 def sure_alone(weights, sure, possible):
     return _rate(_links(weights, possible), sure, sure)
 
 
 @alignment_error_rate.mistake(
-    "Possible links are demanded as if they were sure: the last term is |S|, not |P|."
+    "Possible links are demanded as if they were sure: the last term is |sure|, not |possible|."
 )
 def possible_alone(weights, sure, possible):
     return _rate(_links(weights, possible), possible, possible)
 
 
 @alignment_error_rate.mistake(
-    "The denominator has |P| where |S| belongs: nobody demands the possible links."
+    "The denominator has |possible| where |sure| belongs: nobody demands the possible links."
 )
 def possible_below(weights, sure, possible):
     links = _links(weights, possible)

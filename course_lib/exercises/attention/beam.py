@@ -31,7 +31,8 @@ def beam_step(answer, case: Case) -> None:
     case.expect(answer(*given), reference.beam_step(*given), label="the first step")
     ended = int(torch.randint(3, (), generator=case.random))
     for finishes, label in ((False, "none finished"), (True, "one finished")):
-        totals = -0.5 * case.uniform(3) - torch.tensor([0.0, 0.4, 0.8])
+        apart = 0.4 if finishes else 2.0  # far apart, one row may have all the best
+        totals = -0.5 * case.uniform(3) - apart * torch.arange(3)
         log_probs = (1.5 * case.normal(3, symbols)).log_softmax(1)
         finished = (torch.arange(3) == ended) & finishes
         if finishes:  # the likeliest so far has ended, and says `end` again

@@ -23,7 +23,7 @@ from course_lib.exercises.case import Case
     ],
 )
 def decoder_step(answer, case: Case) -> None:
-    """(s_t [B, d], c_t [B, k], alpha_t [B, S]) from y_{t-1} [B, E], s_{t-1}, annotations [B, S, k], mask, weights."""
+    """(s_t [B, d], c_t [B, m], alpha_t [B, S]) from y_{t-1} [B, E], s_{t-1}, annotations [B, S, m], mask, weights."""
     batch, places = case.size(2, 4), case.size(3, 6)
     embedded = case.size(2, 3)
     size = embedded + case.size(1, 2)
@@ -42,7 +42,7 @@ def decoder_step(answer, case: Case) -> None:
 
 
 def _look(state, annotations, mask, score_weights):
-    """The context [B, k] and the weights [B, S] of a look with this state."""
+    """The context [B, m] and the weights [B, S] of a look with this state."""
     scores = reference.additive_scores(state[:, None], annotations, *score_weights)
     weights = reference.masked_softmax(scores, mask[:, None])
     return reference.context(weights, annotations)[:, 0], weights[:, 0]
@@ -128,7 +128,7 @@ def scores_returned(previous, state, annotations, mask, score_weights, gru_weigh
 
 
 @decoder_step.mistake(
-    "The query's axis of length one is still in the context and the weights: [B, 1, k] and [B, 1, S]. Take it away."
+    "The query's axis of length one is still in the context and the weights: [B, 1, m] and [B, 1, S]. Take it away."
 )
 def axis_left(previous, state, annotations, mask, score_weights, gru_weights):
     state, found, weights = reference.decoder_step(

@@ -23,7 +23,7 @@ from course_lib.exercises.case import Case
     ],
 )
 def local_window(answer, case: Case) -> None:
-    """bool [B, T, S], True where |s - p_t| <= half_width; centers p [B, T], places s = 0 ... length - 1."""
+    """bool [B, T, S], True where |j - p_t| <= half_width; centers p [B, T], places j = 0 ... length - 1."""
     half_width = case.size(1, 3)
     length, steps = 2 * half_width + case.size(3, 5), case.size(4, 6)
     center = torch.randint(length, (2, steps), generator=case.random).float()
@@ -31,19 +31,19 @@ def local_window(answer, case: Case) -> None:
     expected = reference.local_window(center, length, half_width)
     case.expect(answer(center, length, half_width), expected, label="whole centers")
     between = case.uniform(2, steps, high=length - 1.0)
-    between = between.floor() + 0.2 + 0.6 * (between - between.floor())
+    between = between.floor() + 0.02 + 0.96 * (between - between.floor())
     between[1, :2] = torch.tensor([half_width + 0.3, half_width + 0.7])
     expected = reference.local_window(between, length, half_width)
     case.expect(answer(between, length, half_width), expected, label="centers between places")
 
 
 def _away(center, length):
-    """s - p_t, [B, T, S]."""
+    """j - p_t, [B, T, S]."""
     return torch.arange(length) - center[..., None]
 
 
 @local_window.mistake(
-    "The edges are missing: |s - p| = D still belongs to the window, which has 2 D + 1 places. Use <=."
+    "The edges are missing: |j - p| = D still belongs to the window, which has 2 D + 1 places. Use <=."
 )
 def without_edges(center, length, half_width):
     return _away(center, length).abs() < half_width
@@ -58,7 +58,7 @@ def back_only(center, length, half_width):
 
 
 @local_window.mistake(
-    "One side has no edge: s - p <= D alone also admits everything far behind. Take the absolute value."
+    "One side has no edge: j - p <= D alone also admits everything far behind. Take the absolute value."
 )
 def no_near_edge(center, length, half_width):
     return _away(center, length) <= half_width
@@ -133,7 +133,7 @@ def numbers(center, length, half_width):
     uses=("local_window", "masked_softmax"),
     hints=[
         "Two masks hold at once: `mask & local_window(...)`. The softmax runs over what both allow.",
-        "The Gaussian is 1 at s = p: exp(-(s - p) ** 2 / (2 * sigma ** 2)), with sigma = half_width / 2.",
+        "The Gaussian is 1 at j = p: exp(-(j - p) ** 2 / (2 * sigma ** 2)), with sigma = half_width / 2.",
         "Multiply the weights by it after the softmax, and leave them so: they sum to less than 1.",
     ],
 )
@@ -155,7 +155,7 @@ def local_p_weights(answer, case: Case) -> None:
 
 
 def _gaussian(scores, center, sigma):
-    """exp(-(s - p)^2 / (2 sigma^2)), [B, T, S]."""
+    """exp(-(j - p)^2 / (2 sigma^2)), [B, T, S]."""
     return torch.exp(-(_away(center, scores.shape[-1]) ** 2) / (2 * sigma**2))
 
 
@@ -190,7 +190,7 @@ def too_wide(scores, center, half_width, mask):
 
 
 @local_p_weights.mistake(
-    "The 2 in front of sigma squared is missing: exp(-(s - p) ** 2 / (2 * sigma ** 2))."
+    "The 2 in front of sigma squared is missing: exp(-(j - p) ** 2 / (2 * sigma ** 2))."
 )
 def without_two(scores, center, half_width, mask):
     sigma = half_width / 2 / 2**0.5
@@ -204,7 +204,7 @@ def not_squared(scores, center, half_width, mask):
 
 
 @local_p_weights.mistake(
-    "This is a density: it is divided by sigma times the root of 2 pi. The factor is to be 1 at s = p: leave that out."
+    "This is a density: it is divided by sigma times the root of 2 pi. The factor is to be 1 at j = p: leave that out."
 )
 def density(scores, center, half_width, mask):
     sigma = half_width / 2
@@ -231,7 +231,7 @@ def window_after(scores, center, half_width, mask):
     "The mask is not used: within the window, padding is attended like real tokens."
 )
 def padding_too(scores, center, half_width, mask):
-    return local_p_weights.reference(scores, center, half_width, torch.ones_like(mask))
+    return reference.local_p_weights(scores, center, half_width, torch.ones_like(mask))
 
 
 @local_p_weights.mistake(

@@ -1,7 +1,8 @@
 """The references of unit 03, by other means than the lab's.
 
 Scores are einsums and a table of sums, the softmax is made of its parts, the GRU of its gates, the error rate of sets
-of links, a beam step of a sorted list. All but the last two carry gradients, so that a lab can train on them.
+of links, a beam step of a sorted list. Those of exercises 1 to 5 and 8 carry gradients, so that a lab can
+train on them.
 
 Letters: B batch, Tq queries, Tk keys, T outputs, S inputs, d sizes of vectors. A mask is True where a key may be
 attended.
@@ -68,7 +69,7 @@ def decoder_step(
     score_weights: Sequence[Tensor],
     gru_weights: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(s_t [B, d], c_t [B, k], alpha_t [B, S]) of Bahdanau's decoder, which scores with the state before the step."""
+    """(s_t [B, d], c_t [B, m], alpha_t [B, S]) of Bahdanau's decoder, which scores with the state before the step."""
     scores = additive_scores(state[:, None], annotations, *score_weights)
     weights = masked_softmax(scores, mask[:, None])[:, 0]  # [B, 1, S] -> [B, S]
     found = torch.einsum("bs,bsk->bk", weights, annotations)
@@ -76,7 +77,7 @@ def decoder_step(
 
 
 def alignment_error_rate(weights: Tensor, sure: Tensor, possible: Tensor) -> Tensor:
-    """1 - (|A and S| + |A and P|) / (|A| + |S|), A the strongest link of each output that has a possible one.
+    """1 - (|A and sure| + |A and possible|) / (|A| + |sure|), A the strongest links of outputs with a possible one.
 
     weights and bool sure and possible are [B, T, S]; the links of all sequences are counted together.
     """
@@ -89,14 +90,14 @@ def alignment_error_rate(weights: Tensor, sure: Tensor, possible: Tensor) -> Ten
 
 
 def local_window(center: Tensor, length: int, half_width: float) -> Tensor:
-    """bool [B, T, S], True where |s - p_t| <= D; center [B, T], positions 0 ... S - 1."""
+    """bool [B, T, S], True where |j - p_t| <= D; center [B, T], positions 0 ... S - 1."""
     places = torch.arange(length, device=center.device)
     first, last = (center - half_width)[..., None], (center + half_width)[..., None]
     return (places >= first) & (places <= last)
 
 
 def local_p_weights(scores: Tensor, center: Tensor, half_width: float, mask: Tensor) -> Tensor:
-    """Softmax over the allowed keys of the window, times exp(-(s - p_t)^2 / (2 sigma^2)), sigma = D / 2; [B, T, S]."""
+    """Softmax over the allowed keys of the window, times exp(-(j - p_t)^2 / (2 sigma^2)), sigma = D / 2; [B, T, S]."""
     weights = masked_softmax(scores, mask & local_window(center, scores.shape[-1], half_width))
     away = torch.arange(scores.shape[-1], device=scores.device) - center[..., None]
     return weights * torch.exp(-2 * (away / half_width) ** 2)

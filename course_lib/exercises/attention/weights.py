@@ -36,7 +36,8 @@ def masked_softmax(answer, case: Case) -> None:
     allowed[0, 1] = False  # one query that may attend nothing
     expected = reference.masked_softmax(scores, allowed)
     case.expect(answer(scores, allowed), expected, label="a query without a key")
-    large = torch.where(padding, scores - 2e4, torch.full_like(scores, 1e4))
+    # what is allowed lies below any number that people put for -inf
+    large = torch.where(padding, scores - 1e11, torch.full_like(scores, 1e4))
     expected = reference.masked_softmax(large, padding)
     case.expect(answer(large, padding), expected, label="a masked logit of 1e4")
     case.expect_gradient(answer, reference.masked_softmax, scores, allowed, wrt=0)
@@ -139,8 +140,8 @@ def _drowned(observations) -> bool:
 
 @masked_softmax.symptom(
     _drowned,
-    "A forbidden logit of 1e4 drowns the others: it took part before it was masked (or no maximum was subtracted). "
-    "Mask with -inf before the softmax.",
+    "A forbidden logit of 1e4 drowns the others: it took part before it was masked, or a finite number stood for "
+    "-inf, or no maximum was subtracted. Mask with -inf before the softmax.",
 )
 def renormalised(scores, mask):
     weights = scores.softmax(-1) * mask
@@ -210,19 +211,20 @@ def weights_without_gradient(scores, mask):
     minutes=4,
     reference=reference.context,
     hints=[
-        "Entry [b, t] is the sum over s of weights[b, t, s] times the vector values[b, s].",
-        "That sum over s is one matrix product a sequence, [Tq, Tk] @ [Tk, d_v]; @ does it for the whole batch.",
+        "Entry [b, t] is the sum over j of weights[b, t, j] times the vector values[b, j].",
+        "That sum over j is one matrix product a sequence, [Tq, Tk] @ [Tk, d_v]; @ does it for the whole batch.",
     ],
 )
 def context(answer, case: Case) -> None:
-    """c_t = the sum over s of alpha_ts v_s, [B, Tq, d_v]; weights [B, Tq, Tk], values [B, Tk, d_v]."""
+    """c_t = the sum over j of alpha_tj value_j, [B, Tq, d_v]; weights [B, Tq, Tk], values [B, Tk, d_v]."""
     batch, queries, size = case.size(2, 3), case.size(2, 4), case.size(2, 4)
     for keys, label in ((queries + case.size(1, 3), "Tq < Tk"), (queries, "Tq = Tk")):
         values = case.normal(batch, keys, size + keys)
         weights = case.normal(batch, queries, keys).softmax(-1)
         weights = weights * case.uniform(batch, queries, 1, low=0.3)  # local attention sums to less
         case.expect(answer(weights, values), reference.context(weights, values), label=label)
-    case.expect_gradient(answer, reference.context, weights, values, wrt=0)
+    for argument in (0, 1):
+        case.expect_gradient(answer, reference.context, weights, values, wrt=argument)
 
 
 @context.mistake(
