@@ -112,6 +112,19 @@ def test_the_greedy_text_is_the_argmax_of_what_the_model_says():
     assert torch.equal(text[:, 4:], model(text)[:, 3:-1].argmax(-1))
 
 
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_a_full_window_keeps_its_later_half_and_a_cache_reads_each_token_once(use_cache):
+    model, read = _gpt(), []
+    model.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    text = generate(model, _tokens(2, 1), LENGTH + 8, generator=_seed(), use_cache=use_cache)
+    lengths = [x.size(1) for x in read]
+    if use_cache:
+        assert lengths == [1] * LENGTH + [LENGTH // 2] + [1] * 6 + [LENGTH // 2]
+    else:
+        assert lengths == [*range(1, LENGTH + 1), *range(LENGTH // 2, LENGTH + 1), LENGTH // 2]
+    assert torch.equal(read[LENGTH], text[:, LENGTH // 2 + 1 : LENGTH + 1])
+
+
 def test_generation_leaves_the_model_as_it_was():
     model = _gpt()
     model.layers[0].dropout.p = 0.5
