@@ -76,21 +76,20 @@ def test_accuracy_counts_what_can_be_copied():
     assert copy_accuracy(guesses, 100, draws()) == pytest.approx(1 / 20, abs=0.02)
 
 
-def test_relative_positions_go_on_where_none_fail():
+def test_relative_positions_hold_at_six_times_the_trained_length():
     """With an offset of 1, few symbols and little training: what the experiment shows in large."""
     accuracies = []
-    for kind, k in (("none", 0), ("relative", 1), ("relative", 2)):
+    for k in (1, 2):
         torch.manual_seed(0)
-        model = CopyModel(kind, symbols=5, d_model=16, num_heads=2, num_layers=1, max_distance=k)
+        model = CopyModel(symbols=5, d_model=16, num_heads=2, num_layers=1, max_distance=k)
         losses = train_copy(
             model, draws(), steps=120, batch=32, lengths=(4, 10), offset=1, symbols=5, lr=1e-2
         )
         assert len(losses) == 120
         assert not model.training
         accuracies.append(copy_accuracy(model, 60, draws(1), offset=1, symbols=5))
-    assert accuracies[0] < 0.4
-    assert accuracies[1] < 0.5  # its row for -1 is that of all that stand further left, too
-    assert accuracies[2] > 0.95
+    assert accuracies[0] < 0.5  # its row for -1 is that of all that stand further left, too
+    assert accuracies[1] > 0.95
 
 
 @pytest.mark.parametrize("device", devices())
