@@ -44,6 +44,12 @@ def one_head_and_single_features(answer, case: Case) -> None:
         x, mask = x[:, :size], mask[:, :, :size, :size]
         given = (x, *weights, heads, mask)
         case.expect(answer(*given), reference.multi_head(*given), label=f"{heads} heads of {wide}")
+    x, mask, weights = head_inputs(case, 2, 4, 6)
+    expected = reference.multi_head(x, *weights, 3, mask)
+    expected[1, 2] = weights[3]  # nothing is found, and the output map leaves its bias
+    mask[1, 0, 2] = False
+    got = answer(x, *weights, 3, mask)
+    case.expect(got, expected, label="a position that may look at nothing")
 
 
 @unit.find("sinusoids").hidden_check
@@ -94,7 +100,7 @@ def one_position_and_a_narrow_inside(answer, case: Case) -> None:
 @unit.find("cache_step").hidden_check
 def a_whole_text(answer, case: Case) -> None:
     """Eight steps from an empty cache: the last context is that of causal attention over the whole text."""
-    query, key, value = 2 * case.normal(3, 1, 2, 8, 3)
+    query, key, value = 20 * case.normal(3, 1, 2, 8, 3)  # exp of such scores overflows
     for t in range(8):
         now = (part[:, :, t : t + 1] for part in (query, key, value))
         got = answer(*now, (key[:, :, :t], value[:, :, :t]))
@@ -112,3 +118,6 @@ def one_pixel_and_one_row(answer, case: Case) -> None:
         case.expect(answer(*given), reference.non_local(*given), label=f"{height} x {width}")
     given = (x, *maps, torch.zeros(3, 2))
     case.expect(answer(*given), x, label="W = 0")
+    given = (10 * x, *(3 * maps), 0.1 * case.normal(3, 2))
+    expected = reference.non_local(*given)
+    case.expect(answer(*given), expected, label="large scores", rtol=1e-3, atol=1e-2)

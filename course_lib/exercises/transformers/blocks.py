@@ -16,7 +16,7 @@ from course_lib.exercises.transformers.norms import unit
     minutes=9,
     reference=reference.encoder_block,
     cases=4,
-    uses=("multi_head", "layer_norm"),
+    uses=("attention", "multi_head", "layer_norm"),
     hints=[
         "Write two short helpers first: attend(x) calls multi_head with its four weights, think(x) is W_2 gelu(W_1 x).",
         "Post-norm: x = norm1(x + attend(x)), then x = norm2(x + think(x)). What is added is the sublayer's input.",

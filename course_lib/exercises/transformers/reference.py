@@ -117,6 +117,7 @@ def non_local(x: Tensor, theta: Tensor, phi: Tensor, g: Tensor, out: Tensor) -> 
     asked, offered, told = (
         F.conv2d(x, weight[:, :, None, None]).flatten(2) for weight in (theta, phi, g)
     )
-    weights = torch.einsum("bci,bcj->bij", asked, offered).exp()
+    scores = torch.einsum("bci,bcj->bij", asked, offered)
+    weights = (scores - scores.detach().amax(2, keepdim=True)).exp()
     y = torch.einsum("bij,bcj->bci", weights, told) / weights.sum(2).unsqueeze(1)
     return x + F.conv2d(y.view(len(x), -1, *x.shape[2:]), out[:, :, None, None])
