@@ -118,6 +118,6 @@ def one_pixel_and_one_row(answer, case: Case) -> None:
         case.expect(answer(*given), reference.non_local(*given), label=f"{height} x {width}")
     given = (x, *maps, torch.zeros(3, 2))
     case.expect(answer(*given), x, label="W = 0")
-    given = (10 * x, *(3 * maps), 0.1 * case.normal(3, 2))
+    given = (10 * x, *maps, 0.1 * case.normal(3, 2))
     expected = reference.non_local(*given)
     case.expect(answer(*given), expected, label="large scores", rtol=1e-3, atol=1e-2)

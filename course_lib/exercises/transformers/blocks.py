@@ -33,8 +33,8 @@ def encoder_block(answer, case: Case) -> None:
         extra = (p, heads, mask, norm_first)
         expected = reference.encoder_block(x, *extra)
         case.expect(answer(x, *extra), expected, label=label, rtol=1e-3, atol=1e-4)
-    extra = (p, heads, mask, case.index % 2 == 0)
-    case.expect_gradient(answer, reference.encoder_block, x, wrt=0, extra=extra)
+    extra = (p, heads, mask[:1], case.index % 2 == 0)
+    case.expect_gradient(answer, reference.encoder_block, x[:1], wrt=0, extra=extra)
 
 
 def parameters(case: Case, weights, wide: int, hidden: int):
@@ -51,7 +51,7 @@ def parameters(case: Case, weights, wide: int, hidden: int):
     }
     for norm in ("norm1", "norm2"):
         p |= {
-            f"{norm}.weight": case.uniform(wide, low=0.5, high=2.0),
+            f"{norm}.weight": case.uniform(wide, low=0.3, high=1.0),
             f"{norm}.bias": case.normal(wide),
         }
     return p

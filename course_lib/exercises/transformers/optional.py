@@ -24,9 +24,10 @@ def non_local(answer, case: Case) -> None:
     for height in (2, case.size(3, 4)):
         batch, channels, inner = case.size(2, 3), case.size(4, 5), case.size(2, 3)
         x = case.normal(batch, channels, height, height + case.size(1, 3))
-        maps = 0.6 * case.normal(3, inner, channels)
+        maps = case.normal(3, inner, channels) * channels**-0.5
         given = (x, *maps, case.normal(channels, inner))
         case.expect(answer(*given), reference.non_local(*given), label=f"height {height}")
+    given = (x[:1], *maps, 0.1 * given[-1])
     case.expect_gradient(answer, reference.non_local, *given, wrt=1)
 
 
