@@ -138,17 +138,34 @@ def reconstruction_error(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor
     return (x - model(x)).square().sum(-1).mean()
 
 
-def fit_linear_autoencoder(x: Tensor, k: int, *, steps: int = 200) -> Autoencoder:
+def fit_linear_autoencoder(
+    x: Tensor, k: int, *, steps: int = 150, generator: torch.Generator | None = None
+) -> Autoencoder:
     """Autoencoder((D, k)) with the least squared error on x [N, D], by full-batch L-BFGS.
 
-    Starts from torch's own weights: seed them. Ends after `steps` iterations, or earlier where the
-    gradient has vanished.
+    For any weights the best biases are known, those that give the mean of x back exactly. So only
+    the weights are searched, on centred rows, from a random k-dimensional orthonormal frame. Ends
+    after `steps` iterations, or earlier where the gradient has vanished.
+
+    Raises ValueError unless x is [N, D] and 1 <= k <= D.
     """
-    model = Autoencoder((x.size(-1), k)).to(device=x.device, dtype=x.dtype)
+    if x.dim() != 2 or not 1 <= k <= x.size(1):
+        raise ValueError(f"need x [N, D] and k in 1..D, got {list(x.shape)} and k = {k}")
+    model = Autoencoder((x.size(1), k)).to(device=x.device, dtype=x.dtype)
+    encoder, decoder = model.encoder[0], model.decoder[0]
+    mean = x.mean(0)
+    centred = x - mean
+    frame = torch.empty(k, x.size(1), dtype=x.dtype)  # on the CPU, as the generator is
+    nn.init.orthogonal_(frame, generator=generator)
+    with torch.no_grad():
+        encoder.weight.copy_(frame)
+        decoder.weight.copy_(frame.mT)
+        encoder.bias.zero_()
+        decoder.bias.zero_()
     optimizer = torch.optim.LBFGS(
-        model.parameters(),
+        [encoder.weight, decoder.weight],
         max_iter=steps,
-        history_size=20,
+        history_size=60,
         tolerance_grad=1e-7,
         tolerance_change=1e-10,
         line_search_fn="strong_wolfe",
@@ -156,11 +173,15 @@ def fit_linear_autoencoder(x: Tensor, k: int, *, steps: int = 200) -> Autoencode
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = reconstruction_error(model, x)
+        loss = reconstruction_error(model, centred)
         loss.backward()
         return loss
 
     optimizer.step(closure)
+    with torch.no_grad():
+        decoder.bias.copy_(mean)
+        encoder.bias.copy_(-encoder.weight @ mean)
+    model.zero_grad()
     return model
 
 
