@@ -99,12 +99,12 @@ def importance_log_weights(
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     mean, log_var = model.encode(x, condition)
+    draws = reparameterise(mean, log_var, generator, samples)  # [B, k] -> [K, B, k]
     at_once = samples if torch.is_grad_enabled() else max(1, ROWS_AT_ONCE // max(1, len(x)))
     parts = []
-    for start in range(0, samples, at_once):
-        z = reparameterise(mean, log_var, generator, min(at_once, samples - start))  # [K, B, k]
+    for z in draws.split(at_once):
         prior = gaussian_log_likelihood(torch.zeros_like(z), z, 0.0)
-        likelihood = model.log_likelihood(model.decode(z, condition), x)  # [K, B]
+        likelihood = model.log_likelihood(model.decode(z, condition), x)
         parts.append(prior + likelihood - gaussian_log_likelihood(mean, z, log_var))
     return torch.cat(parts)
 

@@ -53,7 +53,10 @@ def reparameterised_gradient(
     samples: int,
     generator: torch.Generator | None = None,
 ) -> GradientEstimates:
-    """d f(mean + exp(log_var / 2) eps) for `samples` draws of eps. f maps [S, k] to [S], row by row."""
+    """d f(mean + exp(log_var / 2) eps) for `samples` draws of eps. f maps [S, k] to [S], row by row.
+
+    Raises ValueError where f does not give one number a row, or has no gradient in z.
+    """
     leaves = _leaves(mean, log_var, samples)
     return _gradients(_values(f, reparameterise(*leaves, generator)), leaves)
 
@@ -109,5 +112,6 @@ def _values(f: Objective, z: Tensor) -> Tensor:
 
 
 def _gradients(values: Tensor, leaves: tuple[Tensor, Tensor]) -> GradientEstimates:
-    slopes = torch.autograd.grad(values.sum(), leaves, allow_unused=True, materialize_grads=True)
-    return GradientEstimates(*slopes)
+    if not values.requires_grad:
+        raise ValueError("f(z) has no gradient in z: only score_function_gradient can do without")
+    return GradientEstimates(*torch.autograd.grad(values.sum(), leaves))
