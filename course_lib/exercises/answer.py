@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,13 @@ from course_lib.exercises.compare import Raised, describe, snapshot
 
 if TYPE_CHECKING:
     from course_lib.exercises.case import Case
+
+
+IN_PLACE = Raised(
+    "RuntimeError",
+    "the gradient needs a tensor that was changed in place after it was computed (an assignment to entries, "
+    "an operator such as /=, or a method with an underscore): make a new one instead",
+)
 
 
 @dataclass
@@ -52,6 +60,8 @@ class Observation:
 class Answer:
     """A student's function, class or object; every call is caught, and its arguments are copies.
 
+    The names of those that it changes in place are noted in `case.changed`.
+
     Calling it returns the plain result, an `Answer` around an object (an instance of the student's class), or `Raised`.
     """
 
@@ -61,10 +71,16 @@ class Answer:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the student's code on copies of the arguments."""
         self._case.last_call = f"{self._name}({', '.join(describe(a) for a in args)})"
+        given, named = tuple(map(_copy, args)), {k: _copy(v) for k, v in kwargs.items()}
         try:
-            result = self._target(*map(_copy, args), **{k: _copy(v) for k, v in kwargs.items()})
+            result = self._target(*given, **named)
         except Exception as error:  # whatever the student's code raises is the student's result
             return raised(error)
+        names = [*argument_names(self._target, len(args)), *(f"`{name}`" for name in kwargs)]
+        before, after = (*args, *kwargs.values()), (*given, *named.values())
+        for was, now, name in zip(before, after, names):
+            if not _unchanged(was, now):
+                self._case.changed.append(name)
         plain = (torch.Tensor, tuple, list, dict, int, float, str, bool, type(None))
         if isinstance(result, plain) or type(result).__module__ == "numpy":
             return result
@@ -104,17 +120,37 @@ class Answer:
         return Answer(value, self._case, f"{self._name}.{name}") if callable(value) else value
 
 
+def argument_names(function: Any, count: int) -> list[str]:
+    """The names of a function's first `count` arguments, "argument 1" and so on where it has none."""
+    try:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(function).parameters.values()
+        names = [f"`{p.name}`" for p in parameters if p.kind in kinds]
+    except (TypeError, ValueError):
+        names = []
+    return [*names[:count], *(f"argument {i + 1}" for i in range(len(names), count))]
+
+
+def joined(result: Any) -> Any:
+    """All entries of a tuple or list of tensors in one row, for a probe of them; other results as they are."""
+    several = type(result) in (tuple, list) and len(result) > 0
+    if several and all(isinstance(part, torch.Tensor) for part in result):
+        return torch.cat([part.reshape(-1) for part in result])
+    return result
+
+
 def _gradients(got: Any, probe: torch.Tensor, leaves: list[torch.Tensor | None]) -> Any:
     if isinstance(got, Raised):
         return got
+    got = joined(got)
     if not isinstance(got, torch.Tensor):
         text = f"{describe(got)}: a torch tensor is needed, so that gradients can flow"
         return Raised("TypeError", text)
     present = [leaf for leaf in leaves if leaf is not None]
     try:
         found = iter(torch.autograd.grad((got * probe).sum(), present, allow_unused=True))
-    except Exception:
-        return [None] * len(leaves)
+    except Exception as error:
+        return IN_PLACE if "inplace" in str(error) else [None] * len(leaves)
     return [None if leaf is None else next(found) for leaf in leaves]
 
 
@@ -136,8 +172,21 @@ def _copy(value: Any) -> Any:
     return value
 
 
+def _unchanged(was: Any, now: Any) -> bool:
+    """Whether an argument's copy still holds what it held before the call."""
+    if isinstance(was, torch.Tensor):
+        if was.shape != now.shape or was.layout != torch.strided:
+            return was.shape == now.shape
+        return bool(((was == now) | ((was != was) & (now != now))).all())
+    if type(was) in (tuple, list):
+        return len(was) == len(now) and all(map(_unchanged, was, now))
+    if isinstance(was, dict):
+        return was.keys() == now.keys() and all(_unchanged(was[k], now[k]) for k in was)
+    return True
+
+
 def raised(error: Exception) -> Raised:
-    """The exception with the last line of the student's own code, as far as it can be told from library code."""
+    """The exception, with the line of the function that was called and the last line of the student's own code."""
     own = [
         f
         for f in traceback.extract_tb(error.__traceback__)
@@ -146,7 +195,9 @@ def raised(error: Exception) -> Raised:
         and "/torch/" not in f.filename
     ]
     where = (
-        f"line {own[-1].lineno} of {own[-1].name}: {own[-1].line or ''}".rstrip(": ") if own else ""
+        f"line {own[0].lineno} of {own[0].name}: {own[0].line or ''}".rstrip(": ") if own else ""
     )
+    if len(own) > 1 and own[-1].name != own[0].name:
+        where += f" (raised in line {own[-1].lineno} of {own[-1].name})"
     text = " ".join(str(error).split())[:200]
     return Raised(type(error).__name__, text, where, own[-1].name if own else "your code")

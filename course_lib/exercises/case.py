@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from course_lib.exercises.answer import Answer, Observation, keep
+from course_lib.exercises.answer import Answer, Observation, argument_names, joined, keep
 from course_lib.exercises.compare import (
     ATOL,
     RTOL,
@@ -40,6 +40,7 @@ class Case:
         self.check: Callable[[Any, Case], None] | None = None  # what was put to the answer last
         self.observations: list[Observation] = []
         self.last_call = ""
+        self.changed: list[str] = []  # arguments that the answer changed in place
 
     # drawing inputs
 
@@ -175,15 +176,17 @@ class Case:
     ) -> None:
         """The gradient of <probe, f(args)> with respect to argument `wrt` must equal the reference's.
 
-        `extra` are further arguments, given as they are.
+        Of a result of several tensors all entries are probed at once. `extra` are further arguments, given as they
+        are.
         """
         expected_in = [a.clone() for a in args]
         expected_in[wrt].requires_grad_(True)
-        out = reference(*expected_in, *extra)
+        out = joined(reference(*expected_in, *extra))
         probe = self.normal(*out.shape)
         expected = torch.autograd.grad((out * probe).sum(), expected_in[wrt])
         got = answer.gradient_of_argument(probe, wrt, *args, *extra)
-        self._observe_gradients(f"argument {wrt}", [f"argument {wrt}"], got, expected)
+        name = argument_names(reference, len(args))[wrt]
+        self._observe_gradients(name, [name], got, expected)
 
     def expect_parameter_gradients(
         self,

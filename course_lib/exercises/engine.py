@@ -142,7 +142,7 @@ class Unit:
                     return Verdict(
                         "error" if raised else "failed", lines + _hint(exercise, attempt)
                     )
-        return Verdict("passed", ())
+        return Verdict("passed", _caution(next((n for c in cases for n in c.changed), None)))
 
     def check(self, name: str, answer: Any, substitute: bool = True) -> Any:
         """Tell whether `answer` passes the public checks, and if not, which mistake it is.
@@ -230,6 +230,16 @@ def _explain(
     if mistake:
         lines.append(f"  mistake   {mistake.text}")
     return tuple(lines)
+
+
+def _caution(changed: str | None) -> tuple[str, ...]:
+    """A line on an argument that was changed in place: right as an answer, but its caller may still need it."""
+    if changed is None:
+        return ()
+    return (
+        f"  caution   {changed} is changed in place, and a cell that calls this may still need it: "
+        "work on a copy (.clone()) or use the form without the underscore",
+    )
 
 
 def _hint(exercise: Exercise, attempt: int) -> tuple[str, ...]:

@@ -206,13 +206,20 @@ def _seed(seed: int) -> None:
 
 
 def _gradients(result: Any, probe: torch.Tensor, leaves: list) -> list:
-    """Gradients of <probe, result> with respect to the leaves; None where none arrives."""
+    """Gradients of <probe, result> with respect to the leaves; None where none arrives.
+
+    All parts of a tuple count, in one row.
+    """
+    if type(result) in (tuple, list) and result and all(isinstance(r, _Tensor) for r in result):
+        result = torch.cat([part.reshape(-1) for part in result])
     if not isinstance(result, _Tensor):
         raise NotPlain(type(result).__name__)
     there = [leaf for leaf in leaves if leaf is not None]
     try:
         found = torch.autograd.grad((result * probe).sum(), there, allow_unused=True)
-    except Exception:
+    except Exception as error:
+        if "inplace" in str(error):  # torch says which: no graph was cut
+            raise
         return [None] * len(leaves)
     gradients = iter(found)
     return [None if leaf is None else next(gradients) for leaf in leaves]

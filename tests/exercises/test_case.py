@@ -60,7 +60,7 @@ def test_gradients_are_compared_with_the_references():
     for answer in (lambda v: v**2, lambda v: v * v.detach() * 1.0, lambda v: (v**2).detach()):
         case.expect_gradient(Answer(answer, case, "f"), lambda v: v**2, x)
     assert case.observations[0].failure() is None
-    assert "gradient for argument 0 differs" in case.observations[1].failure()
+    assert "gradient for `v` differs" in case.observations[1].failure()
     assert "no gradient reaches" in case.observations[2].failure()
 
 
@@ -113,3 +113,55 @@ def test_a_parameter_that_cannot_learn_is_seen():
         Answer(Fixed(), case, "Fixed"), reference, values, case.normal(2, 3)
     )
     assert "no gradient reaches bias" in failures(case)[0]
+
+
+def test_a_result_of_several_tensors_has_its_gradient_probed_whole():
+    case, x = Case(1), torch.tensor([0.5, -1.0, 2.0])
+
+    def right(x):
+        return x**2, x.sum()
+
+    for answer in (right, lambda x: (x**2, x.sum().detach()), lambda x: (x.detach(), x.detach())):
+        case.expect_gradient(Answer(answer, case, "f"), right, x)
+    second, third = failures(case)
+    assert "the gradient for `x` differs" in second
+    assert "no gradient reaches `x`" in third
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.add_(1.0),
+        lambda x: x.unsqueeze_(0),
+        lambda x: x.__setitem__(0, 7.0),
+        lambda x: x.numpy().fill(3.0),
+    ],
+)
+def test_an_argument_that_was_changed_in_place_is_noted(change):
+    case, x = Case(1), torch.tensor([float("nan"), -1.0, 2.0])
+
+    def answer(ready, scores):
+        result = scores * 2
+        change(scores)
+        return result
+
+    case.expect(Answer(answer, case, "f")(1, x), x * 2)
+    case.expect(Answer(answer, case, "f")(1, scores=x), x * 2)
+    assert failures(case) == []
+    assert case.changed == ["`scores`", "`scores`"]
+
+
+def test_arguments_that_stay_what_they_were_are_no_change():
+    case, x = Case(1), torch.tensor([float("nan"), float("inf"), 2.0])
+
+    def answer(x, many, named):
+        return x.clone().add_(1.0)
+
+    case.expect(Answer(answer, case, "f")(x, [x, (x, 2)], {"a": x}), x + 1)
+    assert failures(case) == [] and case.changed == []
+
+
+def test_a_list_that_grew_is_a_change():
+    case, x = Case(1), torch.ones(2)
+    case.expect(Answer(lambda many: many.append(x), case, "f")([x]), None)
+    assert case.changed == ["`many`"]

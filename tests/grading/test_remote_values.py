@@ -115,13 +115,37 @@ def test_attributes_methods_and_gradients_of_a_module():
         assert failures(put(Layer, check, seed)[0]) == []
 
 
+def test_a_result_of_several_tensors_has_its_gradient_probed_whole():
+    def right(x: torch.Tensor) -> tuple:
+        return x**2, x.sum()
+
+    def check(answer: Any, case: Case) -> None:
+        case.expect_gradient(answer, right, torch.tensor([1.0, -2.0, 3.0]))
+
+    assert failures(put(right, check)[0]) == []
+    cut = failures(put(lambda x: (x**2, x.sum().detach()), check)[0])
+    assert "the gradient for `x` differs" in cut[0]
+
+
+def test_a_change_in_place_that_spoils_the_gradient_is_no_cut_graph():
+    def spoiled(x: torch.Tensor) -> torch.Tensor:
+        y = x.exp()
+        y[0] = 0.0
+        return y
+
+    def check(answer: Any, case: Case) -> None:
+        case.expect_gradient(answer, torch.exp, torch.ones(3))
+
+    assert "RuntimeError" in failures(put(spoiled, check)[0])[0]
+
+
 def test_a_cut_graph_gives_no_gradient_and_that_is_said():
     def check(answer: Any, case: Case) -> None:
         case.expect_gradient(answer, lambda x: 2 * x, torch.ones(3))
 
     assert failures(put(lambda x: 2 * x, check)[0]) == []
     for cut in (lambda x: (2 * x).detach(), lambda x: 2 * x.detach() + 0 * x.sum().detach()):
-        assert "no gradient reaches argument 0" in failures(put(cut, check)[0])[0]
+        assert "no gradient reaches `x`" in failures(put(cut, check)[0])[0]
     assert "differs" in failures(put(lambda x: 2 * x.detach() + 0 * x, check)[0])[0]
 
 
