@@ -31,8 +31,8 @@ def active_units(mean: Tensor, threshold: float = 0.01) -> Tensor:
 def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     """(1 - t) a + t b: a, b [..., k] and t [T] -> [T, ..., k]; a number t -> [..., k].
 
-    Halfway between two draws from N(0, I) it is nearer to 0 than draws are: by 1/sqrt(2) on average
-    of squares.
+    Halfway between two independent draws from N(0, I) the squared length has mean k / 2, against k
+    of a draw: the straight way leads through places where hardly a draw lies.
     """
     t = _along(t, a)
     return (1 - t) * a + t * b

@@ -82,10 +82,11 @@ def bernoulli_log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
     """log p(x) = sum_d (x_d log p_d + (1 - x_d) log(1 - p_d)), p = sigmoid(logits), in nats.
 
     logits [..., D] and x [..., D] (0 or 1) -> [...], summed over the D pixels; x may broadcast, as
-    where logits are [K, B, D] for K samples. = sum_d (x_d l_d - softplus(l_d)), finite for any logit.
+    where logits are [K, B, D] for K samples. Computed from the logits: finite for any of them.
     """
     _check_pixels(logits, x)
-    return (x * logits - F.softplus(logits)).sum(-1)
+    logits, x = torch.broadcast_tensors(logits, x.to(logits.dtype))
+    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
 
 
 def gaussian_log_likelihood(mean: Tensor, x: Tensor, log_var: Tensor | float = LOG_HALF) -> Tensor:
@@ -112,7 +113,7 @@ def factorised_log_likelihood(train: Tensor, x: Tensor, smoothing: float = 1.0) 
     if not smoothing > 0:
         raise ValueError(f"smoothing must be positive, got {smoothing}: 1 is Laplace's rule")
     p = (train.sum(0) + smoothing) / (len(train) + 2 * smoothing)
-    return bernoulli_log_likelihood(torch.logit(p).expand_as(x), x)
+    return bernoulli_log_likelihood(torch.logit(p), x)
 
 
 def _check_same(mean: Tensor, log_var: Tensor) -> None:

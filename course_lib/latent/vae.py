@@ -169,7 +169,9 @@ def train_vae(
     """Minimise -mean over the batch of (reconstruction - beta KL), one draw of z a row, by `descend`.
 
     x [N, D], condition [N, C] where the model has one. The generator draws the order and the noise;
-    seed the weights yourself, before the model is made. Called again, training goes on.
+    seed the weights yourself, before the model is made. Called again, training goes on from the
+    weights there are: beta is raised on one model by one call for each beta. Started anew with a
+    large beta, the few units that live take long to part from those that die.
     """
 
     def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
