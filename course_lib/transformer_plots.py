@@ -15,6 +15,7 @@ from course_lib import plots
 from course_lib.attention.nonlocal_block import Arrows, grid_places
 
 GAP = 2  # empty columns between two frames
+DARK = 0.25  # black is drawn as this grey, and dim colours so much lighter
 
 
 def draw_clocks(
@@ -50,7 +51,10 @@ def draw_clocks(
 
 
 def draw_layer(ax: Axes, norm_first: bool) -> None:
-    """The order of parts in one encoder layer, read from bottom to top, and the two ways around.
+    """The order of parts in one encoder layer, read from bottom to top, and in red the way around them.
+
+    The red way is the one that the residual connections leave: it goes around each part and up the
+    trunk between them, in post-norm through the norms.
 
     norm_first: pre-norm, x + f(norm(x)), else post-norm, norm(x + f(x)).
     """
@@ -71,10 +75,11 @@ def draw_layer(ax: Axes, norm_first: bool) -> None:
         ax.text(0, height - (0.3 if name == "x" else 0), name, **face)
     sums = [height for name, height in zip(names, heights) if name == "+"]
     starts = [0.45, sums[0] + 0.45] if norm_first else [0.45, sums[0] + 1.45]
-    for start, end in zip(starts, sums):
-        ax.plot(
-            [0, 1.4, 1.4, 0.25], [start, start, end, end], color=plots.RED, linewidth=2, zorder=0
-        )
+    red = {"color": plots.RED, "linewidth": 2, "zorder": 0}
+    for below, start, end in zip([0, *sums], starts, sums):  # up the trunk, then around one part
+        ax.plot([0, 0, 1.4, 1.4, 0], [below, start, start, end, end], **red)
+        ax.scatter(0.4, end, marker="<", color=plots.RED, s=40)
+    ax.plot([0, 0], [sums[-1], len(names) - 0.3], **red)
     ax.text(0, len(names) - 0.2, "to the next layer", ha="center", va="bottom", fontsize=9)
     ax.set(xlim=(-1.6, 1.9), ylim=(-0.8, len(names) + 0.4), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
@@ -85,12 +90,13 @@ def draw_arrows(ax: Axes, video: Tensor, arrows: Arrows) -> None:
     """The frames of a video beside each other, and arrows from places that look to what they look at.
 
     Args:
-        video: [3, T, H, W], in 0..1.
+        video: [3, T, H, W], in 0..1; 0 is drawn as dark grey, so that dim pixels are seen.
         arrows: places as `grid_places((T, H, W))` numbers them; the heavier, the thicker.
 
     Raises ValueError where an arrow leads out of the video.
     """
     _, frames, height, width = video.shape
+    video = DARK + (1 - DARK) * video
     size = frames * height * width
     if len(arrows.query) and max(int(arrows.query.max()), int(arrows.key.max())) >= size:
         raise ValueError(f"the video has {size} places, the arrows lead beyond: same video?")
@@ -105,7 +111,7 @@ def draw_arrows(ax: Axes, video: Tensor, arrows: Arrows) -> None:
     for i, j, weight in zip(*(part.tolist() for part in arrows)):
         ends = [(t * (width + GAP) + x, y) for t, y, x in (places[i].tolist(), places[j].tolist())]
         style = {"arrowstyle": "-|>", "color": plots.ORANGE, "lw": 0.6 + 1.4 * weight / largest}
-        style["connectionstyle"] = "arc3,rad=0.15"
+        style |= {"connectionstyle": "arc3,rad=0.15", "mutation_scale": 8}
         ax.annotate("", ends[1], ends[0], arrowprops=style)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)

@@ -9,7 +9,14 @@ from matplotlib.text import Annotation
 from course_lib import plots
 from course_lib.attention.nonlocal_block import Arrows
 from course_lib.attention.positions import sinusoidal_positions
-from course_lib.transformer_plots import GAP, draw_arrows, draw_clocks, draw_layer, draw_sample
+from course_lib.transformer_plots import (
+    DARK,
+    GAP,
+    draw_arrows,
+    draw_clocks,
+    draw_layer,
+    draw_sample,
+)
 
 
 def hands(ax, colour):
@@ -51,9 +58,13 @@ def test_the_parts_of_a_layer_stand_in_their_order(norm_first, order):
     texts = sorted(ax.texts, key=lambda text: text.get_position()[1])
     assert [text.get_text() for text in texts][:-1] == order
     ways = [line.get_ydata() for line in ax.lines if line.get_color() == plots.RED]
-    assert [way[-1] for way in ways] == [i for i, name in enumerate(order) if name == "+"]
-    below = order[int(ways[1][0])]  # the second way leaves above this part
+    sums = [i for i, name in enumerate(order) if name == "+"]
+    assert [way[-1] for way in ways[:-1]] == sums == [way[0] for way in ways[1:]]  # one red way
+    below = order[int(ways[1][1])]  # the second way around leaves the trunk above this part
     assert below == ("+" if norm_first else "norm")
+    trunk = [(way[0], way[1]) for way in ways]
+    passed = [order[i] for i in range(1, len(order)) if any(a < i < b for a, b in trunk)]
+    assert passed == ([] if norm_first else ["norm", "norm"])
 
 
 def test_arrows_lead_from_query_to_key_in_the_right_frames():
@@ -65,7 +76,7 @@ def test_arrows_lead_from_query_to_key_in_the_right_frames():
     [arrow] = [text for text in ax.texts if isinstance(text, Annotation)]
     assert (arrow.xyann, arrow.xy) == ((5 + GAP + 3, 2), (1, 0))
     shown = ax.images[0].get_array()
-    assert tuple(shown[2, 5 + GAP + 3]) == (1, 0, 0) and shown[:, 5].min() == 1
+    assert tuple(shown[2, 5 + GAP + 3]) == (1, DARK, DARK) and shown[:, 5].min() == 1
 
 
 def test_arrows_of_another_video_are_named():
