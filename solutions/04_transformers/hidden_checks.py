@@ -50,6 +50,9 @@ def one_head_and_single_features(answer, case: Case) -> None:
     mask[1, 0, 2] = False
     got = answer(x, *weights, 3, mask)
     case.expect(got, expected, label="a position that may look at nothing")
+    given, mask = (x[:1], *weights), reference.attention_mask(torch.tensor([3]), 4)
+    for wrt in (2, 4):  # the biases; in public x and the weights
+        case.expect_gradient(answer, reference.multi_head, *given, wrt=wrt, extra=(3, mask))
 
 
 @unit.find("sinusoids").hidden_check
@@ -75,7 +78,7 @@ def reach_zero_and_out_of_reach(answer, case: Case) -> None:
 def a_single_position_and_four_axes(answer, case: Case) -> None:
     """A vector alone; four axes; features near a thousand; the default of eps."""
     for shape in ((case.size(3, 6),), (2, 3, 2, 4)):
-        x, weight, bias = 3 * case.normal(*shape) + 100, *case.normal(2, shape[-1])
+        x, weight, bias = 3 * case.normal(*shape) + 1000, *case.normal(2, shape[-1])
         got = answer(x, weight, bias, 0.01)
         expected = reference.layer_norm(x, weight, bias, 0.01)
         case.expect(got, expected, label=f"{len(shape)} axes", rtol=1e-3, atol=1e-3)
@@ -121,3 +124,6 @@ def one_pixel_and_one_row(answer, case: Case) -> None:
     given = (10 * x, *maps, 0.1 * case.normal(3, 2))
     expected = reference.non_local(*given)
     case.expect(answer(*given), expected, label="large scores", rtol=1e-3, atol=1e-2)
+    given = (x, *maps, 0.1 * case.normal(3, 2))
+    for wrt in (2, 3, 4):  # phi, g and out; in public x and theta
+        case.expect_gradient(answer, reference.non_local, *given, wrt=wrt)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
 from course_lib.exercises.case import Case
 from course_lib.exercises.transformers import reference
 from course_lib.exercises.transformers.heads import head_inputs
+from course_lib.exercises.transformers.naming import keep_arguments, named
 from course_lib.exercises.transformers.norms import unit
 
 
@@ -18,9 +21,11 @@ from course_lib.exercises.transformers.norms import unit
     cases=4,
     uses=("attention", "multi_head", "layer_norm"),
     hints=[
-        "Write two short helpers first: attend(x) calls multi_head with its four weights, think(x) is W_2 gelu(W_1 x).",
-        "Post-norm: x = norm1(x + attend(x)), then x = norm2(x + think(x)). What is added is the sublayer's input.",
-        "Pre-norm: x = x + attend(norm1(x)), then x = x + think(norm2(x)). Nothing normalises the sum.",
+        "Write three short helpers first, norm(n, x), attend(x) and think(x): then each order is two lines.",
+        "attend(x) hands multi_head the four weights self_attn. ..., num_heads and mask; think(x) is made of linear1, "
+        "F.gelu and linear2, each weight transposed, each bias added.",
+        "A residual adds what its sublayer started from: x as it was just before. With pre-norm that is x before the "
+        "norm, and nothing normalises the sum.",
     ],
 )
 def encoder_block(answer, case: Case) -> None:
@@ -33,6 +38,7 @@ def encoder_block(answer, case: Case) -> None:
         extra = (p, heads, mask, norm_first)
         expected = reference.encoder_block(x, *extra)
         case.expect(answer(x, *extra), expected, label=label, rtol=1e-3, atol=1e-4)
+        keep_arguments(case, x, *extra)
     extra = (p, heads, mask[:1], case.index % 2 == 0)
     case.expect_gradient(answer, reference.encoder_block, x[:1], wrt=0, extra=extra)
 
@@ -98,42 +104,18 @@ class _Relu(_Block):
         return x.relu()
 
 
-@encoder_block.mistake(
-    "norm_first has no effect: you always normalise after the sum (post-norm). Where it is True, the norm comes before "
-    "the sublayer."
-)
-def always_post(x, p, num_heads, mask, norm_first):
-    return _Block(p, num_heads, mask).post(x)
-
-
-@encoder_block.mistake(
-    "norm_first has no effect: you always normalise before the sublayer (pre-norm). Where it is False, the norm comes "
-    "after the sum."
-)
-def always_pre(x, p, num_heads, mask, norm_first):
-    return _Block(p, num_heads, mask).pre(x)
-
-
-@encoder_block.mistake(
-    "Pre-norm and post-norm are exchanged: norm_first=True normalises before each sublayer."
+@named(
+    encoder_block,
+    "Pre-norm and post-norm are exchanged: norm_first=True normalises before each sublayer.",
 )
 def orders_exchanged(x, p, num_heads, mask, norm_first):
     block = _Block(p, num_heads, mask)
     return block.post(x) if norm_first else block.pre(x)
 
 
-@encoder_block.mistake(
-    "There is no residual: each sublayer adds to its input, x + attend(...) and x + think(...)."
-)
-def no_residual(x, p, num_heads, mask, norm_first):
-    block = _Block(p, num_heads, mask)
-    if norm_first:
-        return block.think(block.norm(2, block.attend(block.norm(1, x))))
-    return block.norm(2, block.think(block.norm(1, block.attend(x))))
-
-
-@encoder_block.mistake(
-    "With pre-norm you added the normalised x. What is added is x as it came: the sum must stay an open road."
+@named(
+    encoder_block,
+    "With pre-norm you added the normalised x. What is added is x as it came: the sum must stay an open road.",
 )
 def normalised_residual(x, p, num_heads, mask, norm_first):
     block = _Block(p, num_heads, mask)
@@ -144,26 +126,9 @@ def normalised_residual(x, p, num_heads, mask, norm_first):
     return x + block.think(x)
 
 
-@encoder_block.mistake("The first sublayer has no residual: it is x + attend(...).")
-def first_residual_missing(x, p, num_heads, mask, norm_first):
-    block = _Block(p, num_heads, mask)
-    if norm_first:
-        x = block.attend(block.norm(1, x))
-        return x + block.think(block.norm(2, x))
-    x = block.norm(1, block.attend(x))
-    return block.norm(2, x + block.think(x))
-
-
-@encoder_block.mistake("The second sublayer has no residual: it is x + think(...).")
-def second_residual_missing(x, p, num_heads, mask, norm_first):
-    block = _Block(p, num_heads, mask)
-    if norm_first:
-        return block.think(block.norm(2, x + block.attend(block.norm(1, x))))
-    return block.norm(2, block.think(block.norm(1, x + block.attend(x))))
-
-
-@encoder_block.mistake(
-    "With post-norm you normalised the sublayer's output and then added it: the norm comes after the sum."
+@named(
+    encoder_block,
+    "With post-norm you normalised the sublayer's output and then added it: the norm comes after the sum.",
 )
 def normalised_before_the_sum(x, p, num_heads, mask, norm_first):
     block = _Block(p, num_heads, mask)
@@ -173,8 +138,9 @@ def normalised_before_the_sum(x, p, num_heads, mask, norm_first):
     return x + block.norm(2, block.think(x))
 
 
-@encoder_block.mistake(
-    "The second sublayer adds to the block's first input. It adds to what the first sublayer left behind."
+@named(
+    encoder_block,
+    "The second sublayer adds to the block's first input. It adds to what the first sublayer left behind.",
 )
 def both_from_the_input(x, p, num_heads, mask, norm_first):
     block = _Block(p, num_heads, mask)
@@ -183,47 +149,114 @@ def both_from_the_input(x, p, num_heads, mask, norm_first):
     return block.norm(2, x + block.think(block.norm(1, x + block.attend(x))))
 
 
-@encoder_block.mistake("The second sublayer has a norm of its own: norm2, not norm1 again.")
-def norm1_twice(x, p, num_heads, mask, norm_first):
-    block = _Block(
-        p | {f"norm2.{part}": p[f"norm1.{part}"] for part in ("weight", "bias")}, num_heads, mask
-    )
-    return block.pre(x) if norm_first else block.post(x)
-
-
-@encoder_block.mistake(
-    "The two norms are exchanged: norm1 goes with the attention, norm2 with the feed-forward part."
-)
-def norms_exchanged(x, p, num_heads, mask, norm_first):
-    parts = ("weight", "bias")
-    turned = {f"norm{n}.{part}": p[f"norm{3 - n}.{part}"] for n in (1, 2) for part in parts}
-    block = _Block(p | turned, num_heads, mask)
-    return block.pre(x) if norm_first else block.post(x)
-
-
-@encoder_block.mistake(
-    "The feed-forward part has no non-linearity: two linear maps in a row are one. GELU stands between them."
-)
-def no_gelu(x, p, num_heads, mask, norm_first):
-    block = _Linear(p, num_heads, mask)
-    return block.pre(x) if norm_first else block.post(x)
-
-
-@encoder_block.mistake("The non-linearity is GELU here; yours is ReLU.")
-def relu(x, p, num_heads, mask, norm_first):
-    block = _Relu(p, num_heads, mask)
-    return block.pre(x) if norm_first else block.post(x)
-
-
-@encoder_block.mistake("The mask has no effect: hand it on to multi_head.")
+@named(encoder_block, "The mask has no effect: hand it on to multi_head.")
 def no_mask(x, p, num_heads, mask, norm_first):
     block = _Block(p, num_heads, torch.ones_like(mask))
     return block.pre(x) if norm_first else block.post(x)
 
 
-@encoder_block.mistake(
-    "The values are right, but no gradient flows: was there no_grad, .data or .detach()?"
+def _always(order, x, p, num_heads, mask, norm_first):
+    return getattr(_Block(p, num_heads, mask), order)(x)
+
+
+@named(
+    encoder_block,
+    "norm_first has no effect. Where it is True, a norm comes before each sublayer; where it is False, after each sum.",
+    functools.partial(_always, "pre"),
 )
-def without_gradient(x, p, num_heads, mask, norm_first):
+def one_order(x, p, num_heads, mask, norm_first):
+    return _always("post", x, p, num_heads, mask, norm_first)
+
+
+def _added(first, second, x, p, num_heads, mask, norm_first):
+    """A block whose residuals are multiplied by `first` and `second`: 0 leaves one out."""
     block = _Block(p, num_heads, mask)
-    return (block.pre(x) if norm_first else block.post(x)).detach()
+    if norm_first:
+        x = first * x + block.attend(block.norm(1, x))
+        return second * x + block.think(block.norm(2, x))
+    x = block.norm(1, first * x + block.attend(x))
+    return block.norm(2, second * x + block.think(x))
+
+
+@named(
+    encoder_block,
+    "A residual is missing: both sublayers add to what they start from, x + attend(...) and x + think(...).",
+    functools.partial(_added, 0, 1),
+    functools.partial(_added, 1, 0),
+)
+def no_residual(x, p, num_heads, mask, norm_first):
+    return _added(0, 0, x, p, num_heads, mask, norm_first)
+
+
+def _with_norms(numbers, x, p, num_heads, mask, norm_first):
+    """A block whose norms have the parameters of others."""
+    parts = ("weight", "bias")
+    other = {
+        f"norm{n}.{part}": p[f"norm{m}.{part}"] for n, m in enumerate(numbers, 1) for part in parts
+    }
+    block = _Block(p | other, num_heads, mask)
+    return block.pre(x) if norm_first else block.post(x)
+
+
+@named(
+    encoder_block,
+    "The norms are mixed up: norm1 goes with the attention, norm2 with the feed-forward part.",
+    functools.partial(_with_norms, (1, 1)),
+)
+def norms_exchanged(x, p, num_heads, mask, norm_first):
+    return _with_norms((2, 1), x, p, num_heads, mask, norm_first)
+
+
+@named(encoder_block, "norm2 is missing: the feed-forward part has a norm of its own.")
+def no_second_norm(x, p, num_heads, mask, norm_first):
+    block = _Block(p, num_heads, mask)
+    x = x + block.attend(block.norm(1, x)) if norm_first else block.norm(1, x + block.attend(x))
+    return x + block.think(x)
+
+
+def _around_both_in_a_row(x, p, num_heads, mask, norm_first):
+    block = _Block(p, num_heads, mask)
+    if norm_first:
+        return x + block.think(block.norm(2, block.attend(block.norm(1, x))))
+    return block.norm(2, x + block.think(block.attend(x)))
+
+
+@named(
+    encoder_block,
+    "One residual leads around both sublayers. Each sublayer has its own: add after the attention, then go on from "
+    "that sum.",
+    _around_both_in_a_row,
+)
+def around_both(x, p, num_heads, mask, norm_first):
+    block = _Block(p, num_heads, mask)
+    if norm_first:
+        return x + block.think(block.norm(2, block.attend(block.norm(1, x))))
+    return block.norm(2, x + block.think(block.norm(1, block.attend(x))))
+
+
+@named(
+    encoder_block,
+    "With pre-norm the second sublayer still has its norm after the sum. It goes before, as in the first: "
+    "x + think(norm2(x)).",
+)
+def second_is_post(x, p, num_heads, mask, norm_first):
+    block = _Block(p, num_heads, mask)
+    if not norm_first:
+        return block.post(x)
+    x = x + block.attend(block.norm(1, x))
+    return block.norm(2, x + block.think(x))
+
+
+def _relu(x, p, num_heads, mask, norm_first):
+    block = _Relu(p, num_heads, mask)
+    return block.pre(x) if norm_first else block.post(x)
+
+
+@named(
+    encoder_block,
+    "Between the two linear maps of the feed-forward part stands F.gelu; yours has nothing there, or ReLU.",
+    _relu,
+)
+def no_gelu(x, p, num_heads, mask, norm_first):
+    block = _Linear(p, num_heads, mask)
+    return block.pre(x) if norm_first else block.post(x)

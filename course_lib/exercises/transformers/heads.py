@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import torch
 
 from course_lib.exercises.case import Case
+from course_lib.exercises.compare import Raised
 from course_lib.exercises.transformers import reference
 from course_lib.exercises.transformers.attending import unit
+from course_lib.exercises.transformers.naming import keep_arguments, named
 
 
 @unit.exercise(
@@ -22,13 +27,17 @@ from course_lib.exercises.transformers.attending import unit
 )
 def multi_head(answer, case: Case) -> None:
     """Self-attention [B, T, d] of x [B, T, d] with num_heads heads; in_weight [3d, d] stacks W_q, W_k, W_v."""
-    for heads, each in ((case.size(2, 3), 4), (case.size(4, 5), 3)):
+    for heads, each, causal in ((case.size(2, 3), 4, True), (case.size(4, 5), 3, False)):
         size = case.size(5, 7)
         x, mask, weights = head_inputs(case, case.size(2, 3), size, heads * each)
+        if not causal:  # padding alone: a query may look at what comes after it
+            mask = mask[:, :, -1:].expand_as(mask).clone()
         given = (x, *weights, heads, mask)
-        case.expect(answer(*given), reference.multi_head(*given), label=f"{heads} heads")
+        label = f"{heads} heads, {'causal' if causal else 'padding alone'}"
+        case.expect(answer(*given), reference.multi_head(*given), label=label)
+        keep_arguments(case, *given)
     given, extra = (x[:1, :4], *weights), (heads, mask[:1, :, :4, :4])
-    for wrt in (0, 1):
+    for wrt in (0, 1, 3):
         case.expect_gradient(answer, reference.multi_head, *given, wrt=wrt, extra=extra)
 
 
@@ -75,26 +84,19 @@ def _heads(x, in_weight, in_bias, heads, mask):
     return _attend([_split(part, heads) for part in _projected(x, in_weight, in_bias)], mask)
 
 
-@multi_head.mistake(
+@named(
+    multi_head,
     "The heads were not moved back before they were merged: [B, H, T, d_h] reshaped at once mixes heads with times. "
-    "Transpose first."
+    "Transpose first.",
 )
 def merged_at_once(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     found = _heads(x, in_weight, in_bias, num_heads, mask)
     return found.reshape(x.shape) @ out_weight.T + out_bias
 
 
-@multi_head.mistake(
-    "The heads are merged in the wrong order, feature by feature instead of head by head: flatten [B, T, H, d_h], not "
-    "[B, T, d_h, H]."
-)
-def merged_interleaved(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
-    found = _heads(x, in_weight, in_bias, num_heads, mask)
-    return found.permute(0, 2, 3, 1).flatten(2) @ out_weight.T + out_bias
-
-
-@multi_head.mistake(
-    "You split with view(B, H, T, d_h) at once, which cuts the time into heads. Make it [B, T, H, d_h], then transpose."
+@named(
+    multi_head,
+    "You split with view(B, H, T, d_h) at once, which cuts the time into heads. Make it [B, T, H, d_h] and transpose.",
 )
 def split_at_once(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     shape = (len(x), num_heads, x.shape[1], -1)
@@ -102,9 +104,10 @@ def split_at_once(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     return _merge(_attend(parts, mask)) @ out_weight.T + out_bias
 
 
-@multi_head.mistake(
+@named(
+    multi_head,
     "Both reshapes are made at once, without transposing: each head then looks at other times and features. "
-    "[B, T, d] -> [B, T, H, d_h] -> [B, H, T, d_h], and back on the same way."
+    "[B, T, d] -> [B, T, H, d_h] -> [B, H, T, d_h], and back on the same way.",
 )
 def both_at_once(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     shape = (len(x), num_heads, x.shape[1], -1)
@@ -112,86 +115,104 @@ def both_at_once(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     return _attend(parts, mask).reshape(x.shape) @ out_weight.T + out_bias
 
 
-@multi_head.mistake(
-    "Your head h owns every H-th feature. It owns d_h neighbouring ones: split d into (H, d_h), not into (d_h, H)."
-)
-def split_interleaved(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
-    parts = [_interleaved(part, num_heads) for part in _projected(x, in_weight, in_bias)]
-    return _merge(_attend(parts, mask)) @ out_weight.T + out_bias
-
-
-@multi_head.mistake(
-    "You split and merge as (d_h, H): your head h owns every H-th feature. It owns d_h neighbouring ones: (H, d_h)."
-)
-def all_interleaved(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
-    parts = [_interleaved(part, num_heads) for part in _projected(x, in_weight, in_bias)]
-    return _attend(parts, mask).permute(0, 2, 3, 1).flatten(2) @ out_weight.T + out_bias
-
-
-@multi_head.mistake("There is one head only: num_heads has no effect.")
-def one_head(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
-    found = _heads(x, in_weight, in_bias, 1, mask)
-    return _merge(found) @ out_weight.T + out_bias
-
-
-@multi_head.mistake(
-    "Queries and keys are exchanged. in_weight holds W_q, then W_k, then W_v; and rows of the scores are queries."
-)
-def exchanged(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
-    query, key, value = (_split(p, num_heads) for p in _projected(x, in_weight, in_bias))
-    return _merge(_attend((key, query, value), mask)) @ out_weight.T + out_bias
-
-
-@multi_head.mistake(
-    "The weights are cut along the wrong way, or not transposed: W_q is in_weight[:d], a row for each of its outputs."
-)
-def untransposed(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
-    parts = zip(in_weight.chunk(3), in_bias.chunk(3))
-    split = [_split(x.matmul(weight) + bias, num_heads) for weight, bias in parts]
-    return _merge(_attend(split, mask)) @ out_weight.T + out_bias
-
-
-@multi_head.mistake("out_weight was not transposed: found @ out_weight.T + out_bias.")
+@named(multi_head, "out_weight was not transposed: found @ out_weight.T + out_bias.")
 def output_untransposed(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     return _merge(_heads(x, in_weight, in_bias, num_heads, mask)).matmul(out_weight) + out_bias
 
 
-@multi_head.mistake(
-    "The output map is missing: what the heads found goes through out_weight and out_bias."
+@named(
+    multi_head,
+    "The output map is missing: what the heads found goes through out_weight and out_bias.",
 )
 def no_output_map(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     return _merge(_heads(x, in_weight, in_bias, num_heads, mask))
 
 
-@multi_head.mistake("in_bias is missing.")
-def no_input_bias(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
-    found = _heads(x, in_weight, torch.zeros_like(in_bias), num_heads, mask)
-    return _merge(found) @ out_weight.T + out_bias
-
-
-@multi_head.mistake("out_bias is missing.")
-def no_output_bias(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
-    return _merge(_heads(x, in_weight, in_bias, num_heads, mask)) @ out_weight.T
-
-
-@multi_head.mistake("The mask has no effect: is it handed on to attention?")
+@named(multi_head, "The mask has no effect: is it handed on to attention?")
 def no_mask(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     found = _heads(x, in_weight, in_bias, num_heads, torch.ones_like(mask))
     return _merge(found) @ out_weight.T + out_bias
 
 
-@multi_head.mistake(
-    "The scores are divided by the root of d. A head's queries have d_h = d / H entries: divide by the root of d_h."
+def _interleaved_and_merged_alike(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
+    parts = [_interleaved(part, num_heads) for part in _projected(x, in_weight, in_bias)]
+    return _attend(parts, mask).permute(0, 2, 3, 1).flatten(2) @ out_weight.T + out_bias
+
+
+@named(
+    multi_head,
+    "Your head h owns every H-th feature. It owns d_h neighbouring ones: split d into (H, d_h), not into (d_h, H).",
+    _interleaved_and_merged_alike,
 )
-def scaled_by_all(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
+def interleaved(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
+    parts = [_interleaved(part, num_heads) for part in _projected(x, in_weight, in_bias)]
+    return _merge(_attend(parts, mask)) @ out_weight.T + out_bias
+
+
+def _in_order(order, x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
+    """The three parts of x W^T taken for queries, keys and values in another order."""
+    parts = [_split(part, num_heads) for part in _projected(x, in_weight, in_bias)]
+    return _merge(_attend([parts[i] for i in order], mask)) @ out_weight.T + out_bias
+
+
+@named(
+    multi_head,
+    "The parts are taken in another order: in_weight holds W_q, then W_k, then W_v (and rows of the scores are "
+    "queries).",
+    *(
+        functools.partial(_in_order, order)
+        for order in itertools.permutations(range(3))
+        if order[0]
+    ),
+    functools.partial(_in_order, (0, 2, 1)),
+)
+def other_order(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     query, key, value = (_split(p, num_heads) for p in _projected(x, in_weight, in_bias))
-    found = _attend((query / num_heads**0.5, key, value), mask)
+    return _merge(_attend((key, query, value), mask)) @ out_weight.T + out_bias
+
+
+@named(
+    multi_head,
+    "The features were cut into heads before they were cut into queries, keys and values: chunk the 3d into three "
+    "parts first, then split each part.",
+)
+def heads_first(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
+    parts = _split(x @ in_weight.T + in_bias, num_heads).chunk(3, dim=-1)
+    return _merge(_attend(parts, mask)) @ out_weight.T + out_bias
+
+
+def _no_output_bias(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
+    return _merge(_heads(x, in_weight, in_bias, num_heads, mask)) @ out_weight.T
+
+
+def _no_bias(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
+    return _no_output_bias(x, in_weight, 0 * in_bias, out_weight, out_bias, num_heads, mask)
+
+
+@named(
+    multi_head,
+    "A bias is missing: in_bias is added to x @ in_weight.T, and out_bias at the very end.",
+    _no_output_bias,
+    _no_bias,
+)
+def no_input_bias(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
+    found = _heads(x, in_weight, torch.zeros_like(in_bias), num_heads, mask)
     return _merge(found) @ out_weight.T + out_bias
 
 
-@multi_head.mistake(
-    "The values are right, but no gradient flows: was there no_grad, .data, .detach() or numpy on the way?"
+def _collides(observations) -> bool:
+    return any(
+        isinstance(o.got, Raised) and "must match the size" in o.got.text
+        for o in observations
+        if "args" in o.given
+    )
+
+
+@multi_head.symptom(
+    _collides,
+    "Did attention get [B, T, H, d_h]? Its mask then meets heads where it expects positions: bring the heads to the "
+    "front, .transpose(1, 2) after the split.",
 )
-def without_gradient(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
-    found = _heads(x, in_weight, in_bias, num_heads, mask)
-    return (_merge(found) @ out_weight.T + out_bias).detach()
+def not_moved_to_the_front(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
+    parts = [p.unflatten(-1, (num_heads, -1)) for p in _projected(x, in_weight, in_bias)]
+    return _attend(parts, mask).flatten(2) @ out_weight.T + out_bias

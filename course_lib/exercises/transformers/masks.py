@@ -12,7 +12,8 @@ unit = Unit(
     "04_transformers",
     forbids=(
         "course_lib.attention",
-        "course_lib.exercises.transformers.reference",
+        "course_lib.exercises",
+        ".reference",
         *(f"torch.nn.Transformer{part}" for part in ("", "Encoder", "Decoder")),
         *(f"torch.nn.Transformer{part}Layer" for part in ("Encoder", "Decoder")),
         "torch.nn.MultiheadAttention",
@@ -84,7 +85,7 @@ def without_itself(lengths, size):
 
 
 @attention_mask.mistake(
-    "Your causal part is off by one: query i sees key i + 1, which is the very token that it is to predict."
+    "Your causal part is off by one: query i sees key i + 1, which is the very letter that it is to predict."
 )
 def one_ahead(lengths, size):
     _, real = _parts(lengths, size)
@@ -92,8 +93,8 @@ def one_ahead(lengths, size):
 
 
 @attention_mask.mistake(
-    "The padding closes rows, that is queries. What nobody may look at is a key: close its column. (What a padded "
-    "query finds is ignored later.)"
+    "The rows of padded queries are closed. Only keys are: close the columns of the padding (a padded query still sees "
+    "the real keys, and what it finds is ignored later)."
 )
 def rows_padded(lengths, size):
     causal, real = _parts(lengths, size)
@@ -117,14 +118,6 @@ def inverted(lengths, size):
     return ~(causal & real)
 
 
-@attention_mask.mistake(
-    "You joined the two parts by or. A key must be real and not lie in the future: that is `and`, the sign &."
-)
-def joined_by_or(lengths, size):
-    causal, real = _parts(lengths, size)
-    return causal | real
-
-
 @attention_mask.mistake("The padding is not masked: your mask does not depend on lengths.")
 def causal_alone(lengths, size):
     causal, _ = _parts(lengths, size)
@@ -134,27 +127,3 @@ def causal_alone(lengths, size):
 @attention_mask.mistake("The future is not masked: every query sees all real keys.")
 def padding_alone(lengths, size):
     return _parts(lengths, size)[1].expand(len(lengths), 1, size, size)
-
-
-@attention_mask.mistake(
-    "The axis for the heads is missing: the shape is [B, 1, T, T], and the 1 serves all heads."
-)
-def no_head_axis(lengths, size):
-    causal, real = _parts(lengths, size)
-    return (causal & real).squeeze(1)
-
-
-@attention_mask.mistake(
-    "The entries are right, but they are numbers. A mask is bool: compare, and join with & instead of *."
-)
-def numbers(lengths, size):
-    causal, real = _parts(lengths, size)
-    return (causal & real).float()
-
-
-@attention_mask.mistake(
-    "These are numbers to be added to the scores, 0 and -inf. Asked for is the bool mask; -inf comes in exercise 2."
-)
-def to_be_added(lengths, size):
-    causal, real = _parts(lengths, size)
-    return torch.zeros(len(lengths), 1, size, size).masked_fill(~(causal & real), -torch.inf)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from course_lib.exercises.case import Case
 from course_lib.exercises.transformers import reference
 from course_lib.exercises.transformers.decoding import unit
+from course_lib.exercises.transformers.naming import keep_arguments, named
 
 
 @unit.exercise(
@@ -27,8 +30,10 @@ def non_local(answer, case: Case) -> None:
         maps = case.normal(3, inner, channels) * channels**-0.5
         given = (x, *maps, case.normal(channels, inner))
         case.expect(answer(*given), reference.non_local(*given), label=f"height {height}")
+        keep_arguments(case, *given)
     given = (x[:1], *maps, 0.1 * given[-1])
-    case.expect_gradient(answer, reference.non_local, *given, wrt=1)
+    for wrt in (0, 1):
+        case.expect_gradient(answer, reference.non_local, *given, wrt=wrt)
 
 
 def _mapped(x, *maps):
@@ -47,91 +52,75 @@ def _added(x, weights, told, out):
     return x + (out @ told @ weights.transpose(1, 2)).view_as(x)
 
 
-@non_local.mistake(
-    "Your softmax runs over i, the positions that look. Each of them shares out its attention over j: the last axis."
+@named(
+    non_local,
+    "Your softmax runs over i, the positions that look. Each of them shares out its attention over j: the last axis.",
 )
 def over_lookers(x, theta, phi, g, out):
     asked, offered, told = _mapped(x, theta, phi, g)
     return _added(x, _scores(asked, offered).softmax(1), told, out)
 
 
-@non_local.mistake(
-    "The weights reach the values transposed: y_i is the sum over j of weights[i, j] g_j."
+@named(
+    non_local,
+    "The weights reach the values transposed: y_i is the sum over j of weights[i, j] g_j.",
 )
 def weights_transposed(x, theta, phi, g, out):
     asked, offered, told = _mapped(x, theta, phi, g)
     return _added(x, _scores(asked, offered).softmax(2).transpose(1, 2), told, out)
 
 
-@non_local.mistake("theta and phi are exchanged: theta asks (i), phi answers (j).")
+@named(non_local, "theta and phi are exchanged: theta asks (i), phi answers (j).")
 def exchanged(x, theta, phi, g, out):
     asked, offered, told = _mapped(x, phi, theta, g)
     return _added(x, _scores(asked, offered).softmax(2), told, out)
 
 
-@non_local.mistake("The residual is missing: the block adds W y to its input x.")
+@named(non_local, "The residual is missing: the block adds W y to its input x.")
 def no_residual(x, theta, phi, g, out):
     asked, offered, told = _mapped(x, theta, phi, g)
     return _added(torch.zeros_like(x), _scores(asked, offered).softmax(2), told, out)
 
 
-@non_local.mistake(
-    "The scores were divided by a root, as in a transformer. The non-local block's embedded Gaussian does not scale."
+@named(
+    non_local,
+    "The scores were divided by a root, as in a transformer. The non-local block's embedded Gaussian does not scale.",
 )
 def scaled(x, theta, phi, g, out):
     asked, offered, told = _mapped(x, theta, phi, g)
     return _added(x, (_scores(asked, offered) / len(theta) ** 0.5).softmax(2), told, out)
 
 
-@non_local.mistake(
-    "The softmax is missing; you divided by the number of positions. That is the dot-product block, a cousin."
-)
-def dot_product(x, theta, phi, g, out):
+def _divided_by_the_number(x, theta, phi, g, out):
     asked, offered, told = _mapped(x, theta, phi, g)
     return _added(x, _scores(asked, offered) / told.shape[2], told, out)
 
 
-@non_local.mistake(
-    "Each position looks along its own row only. All positions of the image are keys: flatten height and width first."
+@named(
+    non_local,
+    "The softmax is missing: the weights of each position i are positive and sum to one over j. (Scores divided by "
+    "their number are the dot-product block, a cousin.)",
+    _divided_by_the_number,
 )
-def along_rows(x, theta, phi, g, out):
-    asked, offered, told = (torch.einsum("kc,bchw->bhkw", m, x) for m in (theta, phi, g))
-    weights = (asked.transpose(2, 3) @ offered).softmax(3)
-    y = told @ weights.transpose(2, 3)  # [B, height, C', width]
-    return x + torch.einsum("ck,bhkw->bchw", out, y)
-
-
-@non_local.mistake(
-    "The attention is among channels, not among positions: the weights must be [B, N, N]."
-)
-def among_channels(x, theta, phi, g, out):
+def no_softmax(x, theta, phi, g, out):
     asked, offered, told = _mapped(x, theta, phi, g)
-    weights = (asked @ offered.transpose(1, 2)).softmax(2)
-    return x + (out @ weights @ told).view_as(x)
+    return _added(x, _scores(asked, offered), told, out)
 
 
-@non_local.mistake(
-    "You read [B, C, height, width] as [B, N, C] with view or reshape, which mixes channels with positions. Flatten "
-    "the last two axes, then transpose."
+def _reshaped(way_in, way_back, x, theta, phi, g, out):
+    """[B, C, height, width] read as [B, N, C] at once on the way in, on the way back, or on both."""
+    flat = x.reshape(len(x), -1, x.shape[1]) if way_in else x.flatten(2).transpose(1, 2)
+    weights = ((flat @ theta.T) @ (flat @ phi.T).transpose(1, 2)).softmax(2)
+    found = weights @ (flat @ g.T) @ out.T  # [B, N, C]
+    return x + (found if way_back else found.transpose(1, 2)).reshape(x.shape)
+
+
+@named(
+    non_local,
+    "[B, C, height, width] and [B, N, C] were turned into each other by view or reshape alone, which mixes channels "
+    "with positions. In: flatten the last two axes, then transpose. Back: transpose first.",
+    functools.partial(_reshaped, True, False),
+    functools.partial(_reshaped, False, True),
 )
 def scrambled(x, theta, phi, g, out):
-    flat = x.reshape(len(x), -1, x.shape[1])  # [B, N, C]
-    weights = ((flat @ theta.T) @ (flat @ phi.T).transpose(1, 2)).softmax(2)
-    return x + (weights @ (flat @ g.T) @ out.T).reshape(x.shape)
-
-
-@non_local.mistake(
-    "On the way back [B, N, C] was reshaped to the image at once. Transpose to [B, C, N] first."
-)
-def scrambled_on_the_way_back(x, theta, phi, g, out):
-    flat = x.flatten(2).transpose(1, 2)  # [B, N, C]
-    weights = ((flat @ theta.T) @ (flat @ phi.T).transpose(1, 2)).softmax(2)
-    return x + (weights @ (flat @ g.T) @ out.T).reshape(x.shape)
-
-
-@non_local.mistake(
-    "The values are right, but no gradient flows: was there no_grad, .data, .detach() or numpy on the way?"
-)
-def without_gradient(x, theta, phi, g, out):
-    asked, offered, told = _mapped(x, theta, phi, g)
-    return _added(x, _scores(asked, offered).softmax(2), told, out).detach()
+    return _reshaped(True, True, x, theta, phi, g, out)

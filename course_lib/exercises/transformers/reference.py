@@ -67,7 +67,7 @@ def sinusoids(length: int, d_model: int) -> Tensor:
 def relative_scores(query: Tensor, key: Tensor, table: Tensor) -> Tensor:
     """(q_i . k_j + q_i . a_{j-i}) / sqrt(d_h) [B, H, T, T] of Shaw et al., with a row of the table for each pair.
 
-    query, key [B, H, T, d_h]; table [2k + 1, d_h], row clip(j - i, -k, k) + k.
+    query, key [B, H, T, d_h]; table [2r + 1, d_h], row clip(j - i, -r, r) + r.
     """
     size, reach = query.shape[-2], len(table) // 2
     rows = [[min(max(j - i, -reach), reach) + reach for j in range(size)] for i in range(size)]
@@ -103,7 +103,7 @@ def encoder_block(
 def cache_step(
     query: Tensor, key: Tensor, value: Tensor, cache: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """(context, cache) of one new token: query, key and value [B, H, 1, d_h], cache of S earlier keys and values."""
+    """(context, cache) of one new position: query, key and value [B, H, 1, d_h], cache of S earlier keys and values."""
     keys, values = (
         F.pad(old, (0, 0, 0, 1)).index_copy(2, torch.tensor([old.shape[2]]), new)
         for old, new in zip(cache, (key, value))
