@@ -59,8 +59,8 @@ def echo(reference: Any) -> Any:
 def zero_gradient(reference: Any) -> Any:
     """The right values, but no gradient flows: the result is detached and tied to the input by a factor of zero."""
 
-    def cut(out: torch.Tensor, args: tuple) -> torch.Tensor:
-        return out.detach() + 0 * args[0].sum()
+    def cut(out: Any, args: tuple) -> Any:
+        return _each(lambda part: part.detach() + 0 * args[0].sum(), out)
 
     return _wrap(reference, cut)
 
