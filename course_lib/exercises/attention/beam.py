@@ -16,29 +16,36 @@ from course_lib.exercises.case import Case
     minutes=10,
     reference=reference.beam_step,
     hints=[
-        "A candidate's total is its hypothesis' total plus a log-probability: totals[:, None] + log_probs, [K, V].",
+        "A table [K, V] of all candidates: the total of the row's hypothesis plus the log-probability of the column.",
         "A finished row has one candidate, `end` at no cost: make its log-probabilities -inf, and 0 at `end`.",
-        "topk of the flattened table: an index // V is the row it continues, and an index % V the token.",
+        "topk of the flattened table gives an index: index // V is the row it continues, index % V the token.",
     ],
 )
 def beam_step(answer, case: Case) -> None:
     """(totals, rows, tokens) of the `width` best continuations, best first; totals, finished [K], log_probs [K, V]."""
-    symbols, width = case.size(5, 7), 3
+    symbols, width = case.size(5, 7), case.size(2, 4)
     end = int(torch.randint(symbols, (), generator=case.random))
     first = case.normal(1, symbols).log_softmax(1)
     totals, finished = -case.uniform(1), torch.tensor([False])
-    given = (totals, finished, first, end, width)
+    given = (totals, finished, first, end, min(width, symbols))
     case.expect(answer(*given), reference.beam_step(*given), label="the first step")
-    ended = int(torch.randint(3, (), generator=case.random))
-    for finishes, label in ((False, "none finished"), (True, "one finished")):
+    hypotheses = 3 + case.size(1, 2)
+    ended = case.permutation(hypotheses)[:2]
+    for finishes, late, label in (
+        (False, 0.0, "none finished"),
+        (True, 0.0, "two finished"),
+        (True, 200.0, "two finished, the others with totals near -200"),
+    ):
         apart = 0.4 if finishes else 2.0  # far apart, one row may have all the best
-        totals = -0.5 * case.uniform(3) - apart * torch.arange(3)
-        log_probs = (1.5 * case.normal(3, symbols)).log_softmax(1)
-        finished = (torch.arange(3) == ended) & finishes
-        if finishes:  # the likeliest so far has ended, and says `end` again
-            log_probs[ended] = log_probs[ended].sort(descending=True).values.roll(end)
-            totals[ended] = totals.max() + 0.3
-        given = (totals, finished, log_probs, end, width)
+        totals = -0.5 * case.uniform(hypotheses) - apart * torch.arange(hypotheses) - late
+        log_probs = (1.5 * case.normal(hypotheses, symbols)).log_softmax(1)
+        finished = torch.zeros(hypotheses, dtype=torch.bool)
+        if finishes:  # the likeliest so far have ended; the net would go on with another character
+            finished[ended] = True
+            log_probs[ended] = log_probs[ended].sort(descending=True).values.roll(end + 1, 1)
+            log_probs[ended] -= log_probs[ended].max(1, keepdim=True).values + 0.05
+            totals[ended] = 0.3 - 0.6 * case.uniform(2)
+        given = (totals, finished, log_probs, end, width + finishes)
         case.expect(answer(*given), reference.beam_step(*given), label=label)
 
 
@@ -49,8 +56,8 @@ def _table(totals, finished, log_probs, end):
     return totals[:, None] + torch.where(finished[:, None], stays, log_probs)
 
 
-def _best(table, width, largest=True):
-    values, index = table.flatten().topk(width, largest=largest)
+def _best(table, width):
+    values, index = table.flatten().topk(width)
     symbols = table.shape[1]
     return values, index // symbols, index % symbols
 
@@ -66,7 +73,7 @@ def each_its_own(totals, finished, log_probs, end, width):
 
 
 @beam_step.mistake(
-    "The totals so far are left out: a good last token does not make a good sentence. Add totals[:, None]."
+    "The totals so far are left out: a good last token does not make a good sentence. Add each row's total."
 )
 def last_token_alone(totals, finished, log_probs, end, width):
     _, rows, tokens = _best(_table(0 * totals, finished, log_probs, end), width)
@@ -77,14 +84,15 @@ def last_token_alone(totals, finished, log_probs, end, width):
     "You added probabilities to the totals. Log-probabilities add, since probabilities multiply."
 )
 def probabilities(totals, finished, log_probs, end, width):
-    return _best(_table(totals, finished, log_probs, end).exp() + 0 * width, width)
+    table = _table(totals, finished, log_probs, end)
+    return _best(torch.where(finished[:, None], table, totals[:, None] + log_probs.exp()), width)
 
 
-@beam_step.mistake("Totals and log-probabilities are multiplied. They are logarithms: add them.")
-def multiplied(totals, finished, log_probs, end, width):
-    table = _table(torch.zeros_like(totals), finished, log_probs, end)
-    kept = torch.where(finished[:, None], totals[:, None] + table, totals[:, None] * log_probs)
-    return _best(kept, width)
+@beam_step.mistake(
+    "These totals are probabilities: exp was taken at the end. The next step adds to them, so they stay logarithms."
+)
+def exponentiated(totals, finished, log_probs, end, width):
+    return _best(_table(totals, finished, log_probs, end).exp(), width)
 
 
 @beam_step.mistake(
@@ -103,29 +111,38 @@ def lost(totals, finished, log_probs, end, width):
 
 
 @beam_step.mistake(
-    "A finished hypothesis pays for `end` again. It has paid already: its total stays as it is."
+    "Every character is free after a finished hypothesis. `end` alone costs nothing; the others may not follow: -inf."
 )
-def pays_twice(totals, finished, log_probs, end, width):
-    table = _table(totals, finished, log_probs, end)
-    table[:, end] = totals + log_probs[:, end]
-    return _best(table, width)
+def all_free(totals, finished, log_probs, end, width):
+    return _best(totals[:, None] + log_probs.masked_fill(finished[:, None], 0.0), width)
 
 
 @beam_step.mistake(
-    "The worst come first, or are kept instead of the best: the largest totals are wanted."
+    "`end` is free after a finished hypothesis, but other characters may still follow it. Give these -inf."
 )
-def worst(totals, finished, log_probs, end, width):
-    table = _table(totals, finished, log_probs, end)
-    return _best(table.masked_fill(table == -torch.inf, torch.inf), width, largest=False)
+def others_open(totals, finished, log_probs, end, width):
+    log_probs = log_probs.clone()
+    log_probs[finished, end] = 0.0
+    return _best(totals[:, None] + log_probs, width)
 
 
-@beam_step.mistake("The best come last: sort by falling total, as topk does.")
-def best_last(totals, finished, log_probs, end, width):
-    return tuple(part.flip(0) for part in _best(_table(totals, finished, log_probs, end), width))
+def _long_ones_lose(observations) -> bool:
+    return [o.failure() is None for o in observations] == [True, True, True, False]
+
+
+@beam_step.symptom(
+    _long_ones_lose,
+    "Right but for long hypotheses, whose totals lie near -200: a finite number stands for -inf, and what may not "
+    "follow a finished hypothesis beats them.",
+)
+def finite(totals, finished, log_probs, end, width):
+    table = _table(torch.zeros_like(totals), finished, log_probs, end)
+    return _best(totals[:, None] + table.clamp(min=-20.0), width)
 
 
 @beam_step.mistake(
-    "Rows and tokens are exchanged: index // V is the row, index % V the token. Return (totals, rows, tokens)."
+    "Rows and tokens are exchanged. A row of the table has V entries: dividing by V tells the row, the remainder the "
+    "token."
 )
 def rows_for_tokens(totals, finished, log_probs, end, width):
     values, rows, tokens = _best(_table(totals, finished, log_probs, end), width)
@@ -133,16 +150,7 @@ def rows_for_tokens(totals, finished, log_probs, end, width):
 
 
 @beam_step.mistake(
-    "The flat index was divided by K or by the width. A row of the table has V entries: divide by V."
-)
-def divided_by_rows(totals, finished, log_probs, end, width):
-    table = _table(totals, finished, log_probs, end)
-    values, index = table.flatten().topk(width)
-    return values, index // len(table), index % len(table)
-
-
-@beam_step.mistake(
-    "You returned the index into the flattened table as token: the remainder % V is missing."
+    "You returned the index into the flattened table as token. Within its row it is the remainder of a division by V."
 )
 def flat_tokens(totals, finished, log_probs, end, width):
     table = _table(totals, finished, log_probs, end)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import torch
 
 from course_lib.exercises.attention import reference
+from course_lib.exercises.attention.scores import gradient_is_cut
 from course_lib.exercises.attention.weights import padding_mask, unit
 from course_lib.exercises.case import Case
+from course_lib.exercises.compare import difference
 
 # 5 ----------------------------------------------------------------------------------------------
 
@@ -17,9 +21,9 @@ from course_lib.exercises.case import Case
     reference=reference.decoder_step,
     uses=("additive_scores", "masked_softmax", "context"),
     hints=[
-        "One query a sequence: the state s_{t-1} as [B, 1, d]. Keys and values are both the annotations.",
-        "The mask is [B, S], the scores are [B, 1, S]: give the mask its axis for the query as well.",
-        "Take the axis of length one away, put previous and context side by side, [y; c], then torch.gru_cell.",
+        "One query a sequence, s_{t-1} as [B, 1, d]; keys and values are the annotations.",
+        "Scores are [B, 1, S], the mask is [B, S]: it needs the query's axis as well.",
+        "squeeze(1) takes the axis away again; torch.cat([y, c], 1) goes into the GRU.",
     ],
 )
 def decoder_step(answer, case: Case) -> None:
@@ -35,10 +39,15 @@ def decoder_step(answer, case: Case) -> None:
     cell = 0.5 * case.normal(rows, inputs), case.normal(rows, size), *(0.5 * case.normal(2, rows))
     state = torch.tanh(case.normal(batch, size))
     for label in ("(s_1, c_1, alpha_1)", "(s_2, c_2, alpha_2)"):
-        given = (case.normal(batch, embedded), state, annotations, mask, scorer, cell)
-        expected = reference.decoder_step(*given)
-        case.expect(answer(*given), expected, label=label)
+        vectors = case.normal(batch, embedded), state, annotations
+        expected = reference.decoder_step(*vectors, mask, scorer, cell)
+        case.expect(answer(*vectors, mask, scorer, cell), expected, label=label)
         state = expected[0]
+    alone = (*(vector[:1] for vector in vectors), mask[:1], scorer, cell)
+    case.expect(answer(*alone), reference.decoder_step(*alone), label="one sequence")
+    for argument in range(3):
+        extra = (mask, scorer, cell)
+        case.expect_gradient(answer, reference.decoder_step, *vectors, wrt=argument, extra=extra)
 
 
 def _look(state, annotations, mask, score_weights):
@@ -63,15 +72,6 @@ def scored_after(previous, state, annotations, mask, score_weights, gru_weights)
 
 
 @decoder_step.mistake(
-    "You moved first, with zeros in place of a context, and looked with the new state. Look with s_{t-1}, then move."
-)
-def moved_first(previous, state, annotations, mask, score_weights, gru_weights):
-    nothing = torch.zeros_like(annotations[:, 0])
-    state = _move(previous, nothing, state, gru_weights)
-    return state, *_look(state, annotations, mask, score_weights)
-
-
-@decoder_step.mistake(
     "The context and the previous symbol stand in the wrong order: the GRU reads [y; c], the symbol first."
 )
 def context_first(previous, state, annotations, mask, score_weights, gru_weights):
@@ -80,19 +80,39 @@ def context_first(previous, state, annotations, mask, score_weights, gru_weights
 
 
 @decoder_step.mistake(
-    "The mask is not used: padding behind the end of a short input is attended like the rest."
+    "Padding is attended like the rest: the mask is not used, or its new axis stands at the place of the keys; "
+    "[B, 1, S] is wanted."
 )
 def without_mask(previous, state, annotations, mask, score_weights, gru_weights):
     found, weights = _look(state, annotations, torch.ones_like(mask), score_weights)
     return _move(previous, found, state, gru_weights), found, weights
 
 
-@decoder_step.mistake(
-    "The mask is the wrong way round: True stands for a real token, which may be attended."
+def _mixed(observations) -> bool:
+    """Right for one sequence, wrong for several."""
+    *several, alone = (o.failure() is None for o in observations[:3])
+    return alone and not any(several)
+
+
+@decoder_step.symptom(
+    _mixed,
+    "Right for one sequence, wrong for several: the mask [B, S] is spread over the batch, so that sequences meet each "
+    "other's. Give it the query's axis.",
 )
-def inverted_mask(previous, state, annotations, mask, score_weights, gru_weights):
-    found, weights = _look(state, annotations, ~mask, score_weights)
-    return _move(previous, found, state, gru_weights), found, weights
+def mask_of_the_first(previous, state, annotations, mask, score_weights, gru_weights):
+    scores = reference.additive_scores(state[:, None], annotations, *score_weights)  # [B, 1, S]
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)  # [B, B, S]
+    found = reference.context(weights, annotations)[:, 0]
+    return _move(previous, found, state, gru_weights), found, weights[:, 0]
+
+
+@decoder_step.mistake(
+    "The context was read with the scores. They are no weights yet: masked_softmax comes between the two."
+)
+def raw_scores(previous, state, annotations, mask, score_weights, gru_weights):
+    scores = reference.additive_scores(state[:, None], annotations, *score_weights)
+    found = reference.context(scores, annotations)[:, 0]
+    return _move(previous, found, state, gru_weights), found, scores[:, 0]
 
 
 @decoder_step.mistake(
@@ -100,31 +120,6 @@ def inverted_mask(previous, state, annotations, mask, score_weights, gru_weights
 )
 def old_state(previous, state, annotations, mask, score_weights, gru_weights):
     return state, *_look(state, annotations, mask, score_weights)
-
-
-@decoder_step.mistake(
-    "The GRU starts from zeros at every step. Its hidden state is s_{t-1}, the decoder's memory."
-)
-def forgetful(previous, state, annotations, mask, score_weights, gru_weights):
-    found, weights = _look(state, annotations, mask, score_weights)
-    return _move(previous, found, torch.zeros_like(state), gru_weights), found, weights
-
-
-@decoder_step.mistake(
-    "The state was made without what was found: the second half of the GRU's input is zero where the context belongs."
-)
-def context_unused(previous, state, annotations, mask, score_weights, gru_weights):
-    found, weights = _look(state, annotations, mask, score_weights)
-    return _move(previous, torch.zeros_like(found), state, gru_weights), found, weights
-
-
-@decoder_step.mistake("The weights are not weights: you returned the scores, before the softmax.")
-def scores_returned(previous, state, annotations, mask, score_weights, gru_weights):
-    state_after, found, _ = reference.decoder_step(
-        previous, state, annotations, mask, score_weights, gru_weights
-    )
-    scores = reference.additive_scores(state[:, None], annotations, *score_weights)
-    return state_after, found, scores[:, 0]
 
 
 @decoder_step.mistake(
@@ -137,9 +132,48 @@ def axis_left(previous, state, annotations, mask, score_weights, gru_weights):
     return state, found[:, None], weights[:, None]
 
 
-@decoder_step.mistake("You returned (s_t, alpha_t, c_t); the context comes before the weights.")
+def _in_another_order(observations) -> bool:
+    return all(
+        o.failure() is not None
+        and any(difference(list(parts), list(o.expected)) is None for parts in permutations(o.got))
+        for o in observations[:2]
+    )
+
+
+@decoder_step.symptom(
+    _in_another_order,
+    "These are the right three, in another order: return (s_t, c_t, alpha_t), the state first and the weights last.",
+)
 def exchanged(previous, state, annotations, mask, score_weights, gru_weights):
     state, found, weights = reference.decoder_step(
         previous, state, annotations, mask, score_weights, gru_weights
     )
-    return state, weights, found
+    return found, state, weights
+
+
+def _alone_wrong(observations) -> bool:
+    several = [o.failure() is None for o in observations[:2]]
+    return all(several) and observations[2].failure() is not None
+
+
+@decoder_step.symptom(
+    _alone_wrong,
+    "Right for several sequences, wrong for one: squeeze() takes a batch of length one away as well. Name the axis, "
+    "squeeze(1).",
+)
+def squeezed(previous, state, annotations, mask, score_weights, gru_weights):
+    scores = reference.additive_scores(state[:, None], annotations, *score_weights)
+    weights = reference.masked_softmax(scores, mask[:, None])
+    found = reference.context(weights, annotations).squeeze()
+    return _move(previous, found, state, gru_weights), found, weights.squeeze()
+
+
+@decoder_step.symptom(
+    gradient_is_cut,
+    "The three are right, but a gradient is cut: it has to come back to state and annotations, or nobody learns where "
+    "to look. Was there no_grad or .detach()?",
+)
+def looked_without_gradient(previous, state, annotations, mask, score_weights, gru_weights):
+    found, weights = _look(state, annotations, mask, score_weights)
+    found, weights = found.detach(), weights.detach()
+    return _move(previous, found, state, gru_weights), found, weights

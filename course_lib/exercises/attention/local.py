@@ -6,6 +6,7 @@ import torch
 
 from course_lib.exercises.attention import reference
 from course_lib.exercises.attention.alignment import unit
+from course_lib.exercises.attention.scores import close, gradient_is_cut
 from course_lib.exercises.attention.weights import padding_mask
 from course_lib.exercises.case import Case
 
@@ -49,45 +50,68 @@ def without_edges(center, length, half_width):
     return _away(center, length).abs() < half_width
 
 
-@local_window.mistake(
-    "The window looks back only. It reaches D places to either side: take the absolute value of the distance."
+def _one_sided(observations) -> bool:
+    """Of each window that is not cut off only its first half is left, or only its second."""
+    got, expected = observations[0].got.int(), observations[0].expected.int()
+    whole = expected.sum(-1) == expected.sum(-1).max()
+    got, expected = got[whole], expected[whole]
+    half = bool((got.sum(-1) == (expected.sum(-1) + 1) // 2).all() and (got <= expected).all())
+    return half and any(
+        torch.equal(got.flip(axes).argmax(-1), expected.flip(axes).argmax(-1)) for axes in ((), -1)
+    )
+
+
+@local_window.symptom(
+    _one_sided,
+    "The window looks to one side only. It reaches D places to either side: take the absolute value of the distance.",
 )
 def back_only(center, length, half_width):
     away = _away(center, length)
     return (away >= -half_width) & (away <= 0)
 
 
-@local_window.mistake(
-    "One side has no edge: j - p <= D alone also admits everything far behind. Take the absolute value."
+def _open(observations) -> bool:
+    """All from the first place of each window on is True, or all up to its last."""
+    pairs = [(o.got, o.expected.int()) for o in observations]
+    after = [torch.equal(got, right.cummax(-1).values.bool()) for got, right in pairs]
+    before = [
+        torch.equal(got, right.flip(-1).cummax(-1).values.flip(-1).bool()) for got, right in pairs
+    ]
+    return all(after) or all(before)
+
+
+@local_window.symptom(
+    _open,
+    "One side has no edge: j - p <= D alone, or p - j <= D, admits everything on the other side. Take the absolute "
+    "value of the distance.",
 )
 def no_near_edge(center, length, half_width):
     return _away(center, length) <= half_width
 
 
+def _empty_at_the_start(observations) -> bool:
+    """With whole centers the windows that are cut off at 0 are empty, and the others right."""
+    got, expected = observations[0].got, observations[0].expected
+    cut = expected[..., 0] & (expected.sum(-1) < expected.sum(-1).max())
+    return torch.equal(got[~cut], expected[~cut]) and not got[cut].any()
+
+
+@local_window.symptom(
+    _empty_at_the_start,
+    "The windows near the first place are empty: a slice that begins below 0 counts from the end. Compare all places "
+    "with the center instead.",
+)
+def sliced(center, length, half_width):
+    window = torch.zeros(*center.shape, length, dtype=torch.bool)
+    for b, row in enumerate(center.long().tolist()):
+        for t, p in enumerate(row):
+            window[b, t, p - half_width : p + half_width + 1] = True
+    return window
+
+
 @local_window.mistake("half_width is the reach to one side; your window is that wide in all.")
 def half_as_wide(center, length, half_width):
     return _away(center, length).abs() <= half_width / 2
-
-
-@local_window.mistake(
-    "Your window wraps around: what overhangs one end comes back at the other. Cut it off there."
-)
-def wrapped(center, length, half_width):
-    away = _away(center, length).abs()
-    return torch.minimum(away, length - away) <= half_width
-
-
-@local_window.mistake(
-    "Your window is pushed inwards at the ends to keep its 2 D + 1 places. It stays where p is; what overhangs is lost."
-)
-def pushed_inwards(center, length, half_width):
-    kept = center.clamp(half_width, length - 1 - half_width)
-    return _away(kept, length).abs() <= half_width
-
-
-@local_window.mistake("Your places are counted from 1. The first place is 0, the last length - 1.")
-def from_one(center, length, half_width):
-    return _away(center - 1, length).abs() <= half_width
 
 
 @local_window.mistake(
@@ -118,11 +142,6 @@ def places_in_rows(center, length, half_width):
     return (_away(center, length).abs() <= half_width).transpose(1, 2)
 
 
-@local_window.mistake("These are numbers, 0 and 1. A mask is bool: return the comparison itself.")
-def numbers(center, length, half_width):
-    return (_away(center, length).abs() <= half_width).float()
-
-
 # 8 ----------------------------------------------------------------------------------------------
 
 
@@ -133,8 +152,8 @@ def numbers(center, length, half_width):
     uses=("local_window", "masked_softmax"),
     hints=[
         "Two masks hold at once: `mask & local_window(...)`. The softmax runs over what both allow.",
-        "The Gaussian is 1 at j = p: exp(-(j - p) ** 2 / (2 * sigma ** 2)), with sigma = half_width / 2.",
-        "Multiply the weights by it after the softmax, and leave them so: they sum to less than 1.",
+        "Multiply the weights by the Gaussian after the softmax, and leave them so: they sum to less than 1.",
+        "The j - p_t are a tensor [B, T, S]: torch.arange(S) minus the centers, which get a last axis of length one.",
     ],
 )
 def local_p_weights(answer, case: Case) -> None:
@@ -151,7 +170,10 @@ def local_p_weights(answer, case: Case) -> None:
         expected = reference.local_p_weights(scores, center, width, mask)
         case.expect(answer(scores, center, width, mask), expected, label=label)
     extra = (width, mask)
-    case.expect_gradient(answer, reference.local_p_weights, scores, center, wrt=1, extra=extra)
+    for argument in (0, 1):
+        case.expect_gradient(
+            answer, reference.local_p_weights, scores, center, wrt=argument, extra=extra
+        )
 
 
 def _gaussian(scores, center, sigma):
@@ -165,21 +187,31 @@ def _within(scores, center, half_width, mask):
     return reference.masked_softmax(scores, mask & window)
 
 
-@local_p_weights.mistake(
+def _whole_again(observations) -> bool:
+    """The expected weights, divided by the sum of their row where it has one."""
+    for o in observations[:2]:
+        there = o.expected.sum(-1) > 0
+        got, expected = o.got[there], o.expected[there]
+        if not close(got, expected / expected.sum(-1, keepdim=True)):
+            return False
+    return True
+
+
+@local_p_weights.symptom(
+    _whole_again,
     "Renormalised after the Gaussian (or it was added to the scores, which is the same). Multiply the weights, and "
-    "leave them so: a key far from p is to count less."
+    "leave them so: a key far from p is to count less.",
 )
 def renormalised(scores, center, half_width, mask):
     weights = _within(scores, center, half_width, mask) * _gaussian(scores, center, half_width / 2)
-    total = weights.sum(-1, keepdim=True)
-    return weights / torch.where(total > 0, total, torch.ones_like(total))
+    return weights / weights.sum(-1, keepdim=True)
 
 
 @local_p_weights.mistake(
     "The Gaussian is missing: these are the softmax weights within the window."
 )
 def without_gaussian(scores, center, half_width, mask):
-    return _within(scores, center, half_width, mask) + 0 * center[..., None]
+    return _within(scores, center, half_width, mask)
 
 
 @local_p_weights.mistake(
@@ -187,29 +219,6 @@ def without_gaussian(scores, center, half_width, mask):
 )
 def too_wide(scores, center, half_width, mask):
     return _within(scores, center, half_width, mask) * _gaussian(scores, center, half_width)
-
-
-@local_p_weights.mistake(
-    "The 2 in front of sigma squared is missing: exp(-(j - p) ** 2 / (2 * sigma ** 2))."
-)
-def without_two(scores, center, half_width, mask):
-    sigma = half_width / 2 / 2**0.5
-    return _within(scores, center, half_width, mask) * _gaussian(scores, center, sigma)
-
-
-@local_p_weights.mistake("sigma is not squared in the exponent: divide by 2 * sigma ** 2.")
-def not_squared(scores, center, half_width, mask):
-    sigma = (half_width / 2) ** 0.5
-    return _within(scores, center, half_width, mask) * _gaussian(scores, center, sigma)
-
-
-@local_p_weights.mistake(
-    "This is a density: it is divided by sigma times the root of 2 pi. The factor is to be 1 at j = p: leave that out."
-)
-def density(scores, center, half_width, mask):
-    sigma = half_width / 2
-    gaussian = _gaussian(scores, center, sigma) / (sigma * (2 * torch.pi) ** 0.5)
-    return _within(scores, center, half_width, mask) * gaussian
 
 
 @local_p_weights.mistake(
@@ -235,25 +244,32 @@ def padding_too(scores, center, half_width, mask):
 
 
 @local_p_weights.mistake(
-    "The masks are joined with `or`: a key has to be real AND in the window, `&`."
+    "`/ 2 * sigma ** 2` divides by 2 and then MULTIPLIES by sigma squared. Put brackets around the denominator."
 )
-def either(scores, center, half_width, mask):
-    window = reference.local_window(center, scores.shape[-1], half_width)
-    weights = reference.masked_softmax(scores, mask | window)
-    return weights * _gaussian(scores, center, half_width / 2)
+def without_brackets(scores, center, half_width, mask):
+    sigma = half_width / 2
+    return _within(scores, center, half_width, mask) * _gaussian(scores, center, 1 / sigma)
 
 
 @local_p_weights.mistake(
-    "The Gaussian multiplies the scores. It belongs to the weights, after the softmax."
+    "sigma was cut down to a whole number: half_width // 2 leaves the half out. Use /."
 )
-def gaussian_on_scores(scores, center, half_width, mask):
-    return _within(scores * _gaussian(scores, center, half_width / 2), center, half_width, mask)
+def floored(scores, center, half_width, mask):
+    return _within(scores, center, half_width, mask) * _gaussian(scores, center, half_width // 2)
 
 
 @local_p_weights.mistake(
-    "The weights are right, but no gradient reaches the center, which a net has to learn: was it rounded or detached?"
+    "The 2 in front of sigma squared is missing: the exponent is divided by 2 * sigma ** 2."
+)
+def without_two(scores, center, half_width, mask):
+    sigma = half_width / 2 / 2**0.5
+    return _within(scores, center, half_width, mask) * _gaussian(scores, center, sigma)
+
+
+@local_p_weights.symptom(
+    gradient_is_cut,
+    "The weights are right, but a gradient is cut: the scores have to learn, and so has the center, through the "
+    "Gaussian. Was one of them detached?",
 )
 def center_detached(scores, center, half_width, mask):
-    return (
-        reference.local_p_weights(scores, center.detach(), half_width, mask) + 0 * center[..., None]
-    )
+    return reference.local_p_weights(scores, center.detach(), half_width, mask)

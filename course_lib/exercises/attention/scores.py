@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from course_lib.exercises.attention import reference
 from course_lib.exercises.case import Case
+from course_lib.exercises.compare import Raised
 from course_lib.exercises.engine import Unit
 
 unit = Unit(
@@ -32,23 +34,48 @@ unit = Unit(
     minutes=6,
     reference=reference.multiplicative_scores,
     hints=[
-        "All pairs at once: query [B, Tq, d] times keys with their last two axes exchanged, .mT, [B, d, Tk].",
-        "Without a weight the sum has d products in it: divide by the square root of d, the last size of the keys.",
-        "With a weight it stands between the two, query @ weight @ keys.mT, and nothing is divided.",
+        "All pairs at once: a matrix product of the queries with the keys, the last two axes of these exchanged.",
+        "Without a weight there are d products in the sum: divide by the root of d. With one nothing is divided.",
+        "keys.mT exchanges the last two axes, and the weight stands between the two: query @ weight @ keys.mT.",
     ],
 )
 def multiplicative_scores(answer, case: Case) -> None:
     """q . k / sqrt(d), or q^T W k with W [d_q, d_k]: [B, Tq, Tk] from query [B, Tq, d_q] and keys [B, Tk, d_k]."""
-    batch, queries, size = case.size(2, 3), case.size(2, 4), case.size(2, 5)
+    batch, queries = case.size(2, 3), case.size(2, 4)
     keys = queries + case.size(1, 3)
-    # none of the sizes' roots may be alike: no mistake is right by chance
+    size = keys + case.size(1, 2)  # unlike the numbers of vectors: no mistake is right by chance
     query, key = case.normal(batch, queries, size), case.normal(batch, keys, size)
     case.expect(answer(query, key), reference.multiplicative_scores(query, key), label="dot")
     for wide, label in ((size, "general"), (size + case.size(1, 2), "general, d_q < d_k")):
         key, weight = case.normal(batch, keys, wide), case.normal(size, wide)
         expected = reference.multiplicative_scores(query, key, weight)
         case.expect(answer(query, key, weight), expected, label=label)
-    case.expect_gradient(answer, reference.multiplicative_scores, query, key, weight, wrt=1)
+    for argument in range(3):
+        case.expect_gradient(
+            answer, reference.multiplicative_scores, query, key, weight, wrt=argument
+        )
+
+
+def gradient_is_cut(observations) -> bool:
+    """All values are right, and a gradient is wrong without being nan: some argument was cut out of the graph."""
+    gradients = [o for o in observations if o.kind == "gradient"]
+    return (
+        all(o.failure() is None for o in observations if o.kind == "value")
+        and any(o.failure() is not None for o in gradients)
+        and not any(isinstance(o.got, Raised) for o in gradients)
+        and not any(g.isnan().any() for o in gradients for g in o.got if g is not None)
+    )
+
+
+def close(got: Tensor, expected: Tensor) -> bool:
+    """Whether two tensors of one shape agree to three digits."""
+    return torch.allclose(got.double(), expected.double(), rtol=1e-3, atol=1e-4)
+
+
+def _factor(got: Tensor, expected: Tensor) -> float:
+    """The number that `got` is `expected` times of; nan if it is not."""
+    factor = float((got * expected).sum() / (expected**2).sum())
+    return factor if close(got, factor * expected) else float("nan")
 
 
 def _products(query, keys, weight):
@@ -70,36 +97,40 @@ def by_d(query, keys, weight=None):
     return _products(query, keys, weight) / (query.shape[-1] if weight is None else 1)
 
 
-@multiplicative_scores.mistake(
-    "You multiplied by the square root of d; the spread is to shrink, so divide."
-)
-def times_root(query, keys, weight=None):
-    return _products(query, keys, weight) * (query.shape[-1] ** 0.5 if weight is None else 1)
+def _by_the_number_of_vectors(observations) -> bool:
+    """The general scores are right, the dot products divided by the root of Tq or Tk."""
+    dot, general, _, *gradients = observations
+    _, queries, keys = dot.expected.shape
+    size = gradients[2].expected[0].shape[0]
+    squared = size / _factor(dot.got, dot.expected) ** 2
+    return general.failure() is None and min(abs(squared - queries), abs(squared - keys)) < 0.01
 
 
-@multiplicative_scores.mistake(
-    "You divided by the square root of the number of keys. It is the size d of a vector that counts, the last axis."
+@multiplicative_scores.symptom(
+    _by_the_number_of_vectors,
+    "You divided by the square root of a number of vectors, shape[1]. It is the size d of a vector that counts, the "
+    "last axis.",
 )
 def by_number_of_keys(query, keys, weight=None):
     return _products(query, keys, weight) / (keys.shape[1] ** 0.5 if weight is None else 1)
 
 
-@multiplicative_scores.mistake(
-    "The general scores are divided too. W is learned and finds its own scale: only the dot product is divided."
+def _general_divided_too(observations) -> bool:
+    dot, *general = observations[:3]
+    factors = [_factor(o.got, o.expected) for o in general]
+    return dot.failure() is None and all(factor < 0.99 for factor in factors)
+
+
+@multiplicative_scores.symptom(
+    _general_divided_too,
+    "The general scores are divided too. W is learned and finds its own scale: only the dot product is divided.",
 )
 def all_scaled(query, keys, weight=None):
-    return _products(query, keys, weight) / keys.shape[-1] ** 0.5
+    return _products(query, keys, weight) / query.shape[-1] ** 0.5
 
 
 @multiplicative_scores.mistake(
-    "The dot product is left alone and the general score divided; it is the other way round."
-)
-def wrong_one_scaled(query, keys, weight=None):
-    return _products(query, keys, weight) / (1 if weight is None else keys.shape[-1] ** 0.5)
-
-
-@multiplicative_scores.mistake(
-    "W is transposed: its rows belong to the query's entries, its columns to the key's, query @ weight @ keys.mT."
+    "W is transposed: its rows belong to the entries of the query, its columns to those of the key."
 )
 def turned(query, keys, weight=None):
     if weight is None:
@@ -121,24 +152,9 @@ def keys_in_rows(query, keys, weight=None):
     return reference.multiplicative_scores(query, keys, weight).transpose(1, 2)
 
 
-@multiplicative_scores.mistake(
-    "These are weights: a softmax has been applied. Scores are wanted here; the softmax is exercise 3."
-)
-def softmaxed(query, keys, weight=None):
-    return reference.multiplicative_scores(query, keys, weight).softmax(-1)
-
-
-@multiplicative_scores.mistake(
-    "The vectors were made unit vectors first, so these are cosines. The score keeps the lengths of q and k."
-)
-def cosines(query, keys, weight=None):
-    if weight is not None:
-        return _products(query, keys, weight)
-    return torch.nn.functional.cosine_similarity(query[:, :, None], keys[:, None], dim=-1)
-
-
-@multiplicative_scores.mistake(
-    "The scores are right, but no gradient flows: was there no_grad, .data, .detach() or numpy on the way?"
+@multiplicative_scores.symptom(
+    gradient_is_cut,
+    "The scores are right, but a gradient is cut: was there no_grad, .data, .detach() or numpy on the way?",
 )
 def without_gradient(query, keys, weight=None):
     return reference.multiplicative_scores(query, keys, weight).detach()
@@ -153,8 +169,8 @@ def without_gradient(query, keys, weight=None):
     reference=reference.additive_scores,
     hints=[
         "Project first: query @ w_query.T is [B, Tq, a], keys @ w_key.T is [B, Tk, a].",
-        "To add every query to every key, give each an axis of length one: [B, Tq, 1, a] + [B, 1, Tk, a].",
-        "tanh of the sum, and then v: the product with v removes the last axis and leaves [B, Tq, Tk].",
+        "To add every query to every key, each gets an axis of length one where the other has its vectors.",
+        "[:, :, None] and [:, None] make those axes. Then tanh of the sum; `@ v` removes the last axis: [B, Tq, Tk].",
     ],
 )
 def additive_scores(answer, case: Case) -> None:
@@ -162,12 +178,14 @@ def additive_scores(answer, case: Case) -> None:
     batch, queries, size = case.size(2, 3), case.size(2, 4), case.size(2, 4)
     keys = queries + case.size(1, 3)
     for more, label in ((0, "d_q = d_k"), (case.size(1, 2), "d_q < d_k")):
-        inner = size + more + case.size(1, 2)
+        inner = max(keys, size + more) + case.size(1, 2)  # no product fits by chance
         query, key = case.normal(batch, queries, size), case.normal(batch, keys, size + more)
         weights = case.normal(inner, size), case.normal(inner, size + more), case.normal(inner)
         expected = reference.additive_scores(query, key, *weights)
         case.expect(answer(query, key, *weights), expected, label=label)
-    case.expect_gradient(answer, reference.additive_scores, query, key, *weights, wrt=2)
+    given = (query, key, *weights)
+    for argument in range(5):
+        case.expect_gradient(answer, reference.additive_scores, *given, wrt=argument)
 
 
 def _both(query, keys, w_query, w_key):
@@ -199,12 +217,6 @@ def squashed_apart(query, keys, w_query, w_key, v):
     return (q.tanh() + k.tanh()) @ v
 
 
-@additive_scores.mistake("W q and U k are multiplied entry by entry; the additive score adds them.")
-def multiplied(query, keys, w_query, w_key, v):
-    q, k = _both(query, keys, w_query, w_key)
-    return torch.tanh(q * k) @ v
-
-
 @additive_scores.mistake(
     "v is missing: you summed tanh(W q + U k) over its a entries, each with the same weight."
 )
@@ -217,8 +229,8 @@ def without_v(query, keys, w_query, w_key, v):
     "The query has no part in these scores: every row is the same. Add W q before the tanh."
 )
 def without_query(query, keys, w_query, w_key, v):
-    q, k = _both(query, keys, w_query, w_key)
-    return torch.tanh(0 * q + k) @ v
+    _, k = _both(query, keys, w_query, w_key)
+    return torch.tanh(k).expand(-1, query.shape[1], -1, -1) @ v
 
 
 @additive_scores.mistake(
@@ -236,22 +248,14 @@ def keys_in_rows_of_sums(query, keys, w_query, w_key, v):
     return reference.additive_scores(query, keys, w_query, w_key, v).transpose(1, 2)
 
 
-@additive_scores.mistake(
-    "These scores are divided by the square root of a size. That is the dot product's cure; here tanh keeps them small."
-)
-def scaled(query, keys, w_query, w_key, v):
-    return reference.additive_scores(query, keys, w_query, w_key, v) / len(v) ** 0.5
+@additive_scores.mistake("W and U are exchanged: W projects the query, U the keys.")
+def exchanged(query, keys, w_query, w_key, v):
+    return reference.additive_scores(query, keys, w_key, w_query, v)
 
 
-@additive_scores.mistake(
-    "These are weights: a softmax has been applied. Scores are wanted; the softmax comes next."
-)
-def softmaxed_sums(query, keys, w_query, w_key, v):
-    return reference.additive_scores(query, keys, w_query, w_key, v).softmax(-1)
-
-
-@additive_scores.mistake(
-    "The scores are right, but no gradient reaches W: was there no_grad, .data, .detach() or numpy on the way?"
+@additive_scores.symptom(
+    gradient_is_cut,
+    "The scores are right, but a gradient is cut: was there no_grad, .data, .detach() or numpy on the way?",
 )
 def sums_without_gradient(query, keys, w_query, w_key, v):
     return reference.additive_scores(query, keys, w_query, w_key, v).detach()

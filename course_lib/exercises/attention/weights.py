@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.attention import reference
-from course_lib.exercises.attention.scores import unit
+from course_lib.exercises.attention.scores import close, gradient_is_cut, unit
 from course_lib.exercises.case import Case
 from course_lib.exercises.compare import Raised
 
@@ -29,17 +29,20 @@ def masked_softmax(answer, case: Case) -> None:
     keys = queries + case.size(1, 3)
     scores = 2 * case.normal(batch, queries, keys)
     padding = padding_mask(case, batch, keys)[:, None]
-    label = "padding [B, 1, Tk]"
-    case.expect(answer(scores, padding), reference.masked_softmax(scores, padding), label=label)
+    loud = scores + 300 * (torch.arange(batch) == 0)[:, None, None]  # no exp() without a maximum
+    loud = torch.where(padding, loud, torch.full_like(scores, 1e4))
+    low = torch.where(padding, torch.full_like(scores, -1e30), scores)  # below any filler for -inf
+    for given, label in (
+        (scores, "padding [B, 1, Tk]"),
+        (loud, "a padded score of 1e4, others of 300"),
+        (low, "allowed scores of -1e30"),
+    ):
+        case.expect(answer(given, padding), reference.masked_softmax(given, padding), label=label)
     allowed = case.uniform(batch, queries, keys) < 0.6
     allowed[:, :, 1], allowed[:, :, 2] = True, False
     allowed[0, 1] = False  # one query that may attend nothing
     expected = reference.masked_softmax(scores, allowed)
     case.expect(answer(scores, allowed), expected, label="a query without a key")
-    # what is allowed lies below any number that people put for -inf
-    large = torch.where(padding, scores - 1e11, torch.full_like(scores, 1e4))
-    expected = reference.masked_softmax(large, padding)
-    case.expect(answer(large, padding), expected, label="a masked logit of 1e4")
     case.expect_gradient(answer, reference.masked_softmax, scores, allowed, wrt=0)
 
 
@@ -56,17 +59,13 @@ def _filled(scores, mask, dim=-1):
     return weights.masked_fill(~mask, 0.0)
 
 
-def _parts(observations) -> tuple[Tensor, ...] | None:
-    """What came back and what should have, of the padding, the empty row and the large logit."""
-    seen = [(o.got, o.expected) for o in observations[:3]]
+def _parts(observations) -> list[tuple[Tensor, Tensor]] | None:
+    """What came back and what should have: with padding, loud and low scores, and the empty row."""
+    seen = [(o.got, o.expected) for o in observations[:4]]
     for got, expected in seen:
         if isinstance(got, Raised) or not isinstance(got, Tensor) or got.shape != expected.shape:
             return None
     return seen
-
-
-def _near(got: Tensor, expected: Tensor) -> bool:
-    return torch.allclose(got.double(), expected.double(), rtol=1e-3, atol=1e-4)
 
 
 def _sums_over_queries(observations) -> bool:
@@ -74,7 +73,7 @@ def _sums_over_queries(observations) -> bool:
     (got, expected), *_ = _parts(observations)
     columns = got.nan_to_num().sum(1)[expected.sum(1) > 0]
     rows = got.nan_to_num().sum(2)
-    return _near(columns, torch.ones_like(columns)) and not _near(rows, torch.ones_like(rows))
+    return close(columns, torch.ones_like(columns)) and not close(rows, torch.ones_like(rows))
 
 
 @masked_softmax.symptom(
@@ -95,7 +94,7 @@ def _forbids_the_allowed(observations) -> bool:
     (got, expected), *_ = _parts(observations)
     real = expected[0, 0] > 0
     on_padding = got[0].nan_to_num()[:, ~real].sum(1)
-    return _near(on_padding, torch.ones_like(on_padding))
+    return close(on_padding, torch.ones_like(on_padding))
 
 
 @masked_softmax.symptom(
@@ -113,13 +112,6 @@ def after_softmax(scores, mask):
     return scores.softmax(-1) * mask
 
 
-@masked_softmax.mistake(
-    "Forbidden scores were set to 0. exp(0) = 1, so they still get weight; only -inf gives none."
-)
-def zero_scores(scores, mask):
-    return (scores * mask).softmax(-1)
-
-
 def _all_nan(observations) -> bool:
     return all(got.isnan().all() for got, _ in _parts(observations))
 
@@ -132,16 +124,39 @@ def times_infinity(scores, mask):
     return (scores + (~mask).float() * -torch.inf).softmax(-1)
 
 
+@masked_softmax.mistake(
+    "The mask was added to the scores, where True counts as 1. Only a score of -inf gets the weight 0."
+)
+def mask_added(scores, mask):
+    return (scores + mask).softmax(-1)
+
+
+def _no_own_maximum(observations) -> bool:
+    """Right with ordinary scores; not right in the second sequence, without padding, beside a loud one or low."""
+    (got, expected), *extreme, _ = _parts(observations)
+    return close(got, expected) and any(not close(g[1], e[1]) for g, e in extreme)
+
+
+@masked_softmax.symptom(
+    _no_own_maximum,
+    "exp leaves the range of floats. Each row needs its own largest allowed score subtracted first, as .softmax(-1) "
+    "does; none was, or one for the whole tensor.",
+)
+def by_hand(scores, mask):
+    powers = scores.exp() * mask
+    return powers / powers.sum(-1, keepdim=True)
+
+
 def _drowned(observations) -> bool:
-    """Right with ordinary logits; beside the large one, in the first sequence, nothing or nan is left."""
-    (got, expected), _, (large, _) = _parts(observations)
-    return _near(got, expected) and not bool(large[0].nan_to_num().any())
+    """Right with ordinary scores; beside the padded 1e4, in the first sequence, nothing or nan is left."""
+    (got, expected), (loud, _), *_ = _parts(observations)
+    return close(got, expected) and not bool(loud[0].nan_to_num().any())
 
 
 @masked_softmax.symptom(
     _drowned,
-    "A forbidden logit of 1e4 drowns the others: it took part before it was masked, or a finite number stood for "
-    "-inf, or no maximum was subtracted. Mask with -inf before the softmax.",
+    "The softmax saw the forbidden scores: one of 1e4 took all weight, and nothing was left to share out again. Fill "
+    "with -inf before the softmax.",
 )
 def renormalised(scores, mask):
     weights = scores.softmax(-1) * mask
@@ -149,27 +164,26 @@ def renormalised(scores, mask):
 
 
 def _beaten(observations) -> bool:
-    """The empty row still sums to one, or the masked logit has weight: the number is finite."""
-    (got, expected), (empty, right), (large, _) = _parts(observations)
-    without = right.sum(2) == 0
-    total = empty[without].sum(1)
-    others = _near(got, expected) and _near(empty[~without], right[~without])
-    return others and not large.isnan().any() and _near(total, torch.ones_like(total))
+    """Right with ordinary scores, no nan with loud ones; low scores are beaten, or the empty row sums to one."""
+    (got, expected), (loud, _), (low, uniform), (empty, rest) = _parts(observations)
+    total = empty[rest.sum(2) == 0].sum(1)
+    seen = close(got, expected) and not loud.isnan().any()
+    return seen and (not close(low, uniform) or close(total, torch.ones_like(total)))
 
 
 @masked_softmax.symptom(
     _beaten,
-    "A finite number stands for -inf: a query without a key then attends what it may not, and a large score beats "
-    "the mask. Fill with -inf, and give such rows 0.",
+    "A finite number stands for -inf: scores far below it lose to the padding, and a query without a key attends what "
+    "it may not. Fill with -inf, and give such a query zeros afterwards.",
 )
 def finite(scores, mask):
     return scores.masked_fill(~mask, -1e4).softmax(-1)
 
 
 def _nan_row(observations) -> bool:
-    (got, expected), (empty, right), _ = _parts(observations)
+    *others, (empty, right) = _parts(observations)
     without = right.sum(2) == 0
-    return _near(got, expected) and bool(empty[without].isnan().all())
+    return all(close(*o) for o in others) and bool(empty[without].isnan().all())
 
 
 @masked_softmax.symptom(
@@ -181,23 +195,17 @@ def nan_rows(scores, mask):
 
 
 @masked_softmax.mistake(
-    "The weights are right, but the gradient of a query without a key is nan: nan_to_num mends the way forward alone. "
-    "Use masked_fill, before and after."
+    "The weights are right, but a query without a key gets the gradient nan: -inf was ADDED, and the nan of the "
+    "softmax's slope comes back through the sum. masked_fill in place of it cuts that off."
 )
 def nan_gradient(scores, mask):
     added = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
     return (scores + added).softmax(-1).nan_to_num()
 
 
-@masked_softmax.mistake(
-    "These are logarithms: log_softmax was used. Weights lie between 0 and 1; use softmax."
-)
-def logarithms(scores, mask):
-    return scores.masked_fill(~mask, -torch.inf).log_softmax(-1)
-
-
-@masked_softmax.mistake(
-    "The weights are right, but no gradient flows: was there no_grad, .data, .detach() or numpy on the way?"
+@masked_softmax.symptom(
+    gradient_is_cut,
+    "The weights are right, but the gradient is cut: was there no_grad, .data, .detach() or numpy on the way?",
 )
 def weights_without_gradient(scores, mask):
     return reference.masked_softmax(scores, mask).detach()
@@ -246,7 +254,7 @@ def hardest(weights, values):
     "This is the plain mean of the values, the same for every query: multiply by the weights."
 )
 def plain_mean(weights, values):
-    return values.mean(1, keepdim=True).expand(-1, weights.shape[1], -1) + 0 * weights.sum()
+    return values.mean(1, keepdim=True).expand(-1, weights.shape[1], -1)
 
 
 @context.mistake(
@@ -270,22 +278,9 @@ def made_whole(weights, values):
     return weights @ values / weights.sum(-1, keepdim=True)
 
 
-@context.mistake(
-    "The weighted values are not summed: there is an axis [.., Tk, ..] too many. Sum over the keys."
-)
-def unsummed(weights, values):
-    return weights[..., None] * values[:, None]
-
-
-@context.mistake(
-    "The sum runs over the queries, and the keys are left. Sum over the keys: one vector a query is wanted."
-)
-def over_queries(weights, values):
-    return weights.sum(1)[..., None] * values
-
-
-@context.mistake(
-    "The vectors are right, but no gradient reaches the weights: was one of the two detached?"
+@context.symptom(
+    gradient_is_cut,
+    "The vectors are right, but a gradient is cut: it has to reach the weights and the values. Was one detached?",
 )
 def context_without_gradient(weights, values):
-    return reference.context(weights.detach(), values) + 0 * weights.sum()
+    return reference.context(weights.detach(), values)
