@@ -15,7 +15,7 @@ FIRST = "S = 0"
 
 @unit.exercise(
     points=2,
-    minutes=6,
+    minutes=8,
     reference=reference.cache_step,
     uses=("attention",),
     hints=[
