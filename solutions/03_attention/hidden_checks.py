@@ -7,6 +7,8 @@ import torch
 from course_lib.exercises.attention import reference, unit
 from course_lib.exercises.case import Case
 
+EXACT = {"rtol": 1e-10, "atol": 1e-12}  # what is given in float64 comes back in float64
+
 
 @unit.find("multiplicative_scores").hidden_check
 def one_number_and_many(answer, case: Case) -> None:
@@ -17,6 +19,10 @@ def one_number_and_many(answer, case: Case) -> None:
     query, keys, weight = case.normal(1, 1, 3), case.normal(1, 4, 1), case.normal(3, 1)
     expected = reference.multiplicative_scores(query, keys, weight)
     case.expect(answer(query, keys, weight), expected, label="one query, keys of one number")
+    query, keys, weight = (tensor.double() / 3 for tensor in (query, keys, weight))
+    expected = reference.multiplicative_scores(query, keys, weight)
+    case.expect(answer(query, keys, weight), expected, label="float64", **EXACT)
+    case.expect(answer(query, query), reference.multiplicative_scores(query, query), **EXACT)
 
 
 @unit.find("additive_scores").hidden_check
@@ -27,6 +33,8 @@ def one_hidden_unit(answer, case: Case) -> None:
         weights = large * case.normal(a, 2), large * case.normal(a, 3), case.normal(a)
         expected = reference.additive_scores(query, key, *weights)
         case.expect(answer(query, key, *weights), expected, label=f"a = {a}, Tk = {keys}")
+    given = [tensor.double() / 300 for tensor in (query, key, *weights)]
+    case.expect(answer(*given), reference.additive_scores(*given), label="float64", **EXACT)
 
 
 @unit.find("masked_softmax").hidden_check
@@ -45,6 +53,9 @@ def one_key_none_and_very_large(answer, case: Case) -> None:
     huge = torch.where(mask, torch.full_like(scores, -1e30), 1e30 * scores.abs())
     expected = reference.masked_softmax(huge, mask)
     case.expect(answer(huge, mask), expected, label="allowed scores of -1e30")
+    given = scores.double() / 3
+    expected = reference.masked_softmax(given, mask)
+    case.expect(answer(given, mask), expected, label="float64", **EXACT)
     case.expect_gradient(answer, reference.masked_softmax, scores, none, wrt=0)
 
 
@@ -56,11 +67,14 @@ def one_key_and_no_weight(answer, case: Case) -> None:
     weights, values = case.uniform(1, 4, 4), case.normal(1, 4, 1)
     weights[:, 1] = 0.0
     case.expect(answer(weights, values), reference.context(weights, values), label="no weight")
+    weights, values = weights.double() / 3, values.double() / 7
+    expected = reference.context(weights, values)
+    case.expect(answer(weights, values), expected, label="float64", **EXACT)
 
 
 @unit.find("decoder_step").hidden_check
 def one_place_and_equal_sizes(answer, case: Case) -> None:
-    """One real place in a padded source; E = d = m = S = a = B, where shapes do not protect; large scores."""
+    """One real place in a padded source; E = d = m = S = a = B, where no shape protects; large scores; B = S = 1."""
     for n, lengths in ((3, (1, 3, 2)), (4, (4, 1, 2, 3))):
         mask = torch.arange(n) < torch.tensor(lengths)[:, None]
         scorer = 1.5 * case.normal(n, n), case.normal(n, n), 2 * case.normal(n)
@@ -70,6 +84,8 @@ def one_place_and_equal_sizes(answer, case: Case) -> None:
     loud = (scorer[0], scorer[1], 200 * scorer[2])  # one key takes all, padding or not
     given = (*given[:4], loud, cell)
     case.expect(answer(*given), reference.decoder_step(*given), label="large scores")
+    given = (case.normal(1, n), case.normal(1, n), case.normal(1, 1, n), mask[:1, :1], scorer, cell)
+    case.expect(answer(*given), reference.decoder_step(*given), label="one place of one sequence")
 
 
 @unit.find("alignment_error_rate").hidden_check
@@ -117,7 +133,7 @@ def windows_of_padding(answer, case: Case) -> None:
 
 @unit.find("beam_step").hidden_check
 def all_finished_and_wide(answer, case: Case) -> None:
-    """All hypotheses finished; a width of one; a width larger than the number of hypotheses."""
+    """All hypotheses finished; a width of one, or more than there are hypotheses; in float64."""
     log_probs = case.normal(4, 9).log_softmax(1)
     totals = torch.tensor([-3.0, -1.0, -2.0, -0.5]) - 0.1 * case.uniform(4)
     for finished, width, label in (

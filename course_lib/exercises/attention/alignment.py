@@ -76,13 +76,6 @@ def all_rows(weights, sure, possible):
 
 
 @alignment_error_rate.mistake(
-    "Outputs with possible links alone got no link. The rows that count have a possible link, possible.any(-1)."
-)
-def sure_rows(weights, sure, possible):
-    return _rate(_links(weights, sure), sure, possible)
-
-
-@alignment_error_rate.mistake(
     "The strongest output of each input was taken. Each output, a row, gets one link: the largest along the last axis."
 )
 def by_columns(weights, sure, possible):

@@ -147,12 +147,3 @@ def finite(totals, finished, log_probs, end, width):
 def rows_for_tokens(totals, finished, log_probs, end, width):
     values, rows, tokens = _best(_table(totals, finished, log_probs, end), width)
     return values, tokens, rows
-
-
-@beam_step.mistake(
-    "You returned the index into the flattened table as token. Within its row it is the remainder of a division by V."
-)
-def flat_tokens(totals, finished, log_probs, end, width):
-    table = _table(totals, finished, log_probs, end)
-    values, index = table.flatten().topk(width)
-    return values, index // table.shape[1], index

@@ -135,13 +135,6 @@ def outside(center, length, half_width):
     return _away(center, length).abs() > half_width
 
 
-@local_window.mistake(
-    "Your window is [B, S, T]: rows belong to the centers, columns to the places."
-)
-def places_in_rows(center, length, half_width):
-    return (_away(center, length).abs() <= half_width).transpose(1, 2)
-
-
 # 8 ----------------------------------------------------------------------------------------------
 
 

@@ -210,14 +210,6 @@ def squashed_last(query, keys, w_query, w_key, v):
 
 
 @additive_scores.mistake(
-    "tanh was taken of W q and of U k apart. Add first: the query's part is else the same for every key."
-)
-def squashed_apart(query, keys, w_query, w_key, v):
-    q, k = _both(query, keys, w_query, w_key)
-    return (q.tanh() + k.tanh()) @ v
-
-
-@additive_scores.mistake(
     "v is missing: you summed tanh(W q + U k) over its a entries, each with the same weight."
 )
 def without_v(query, keys, w_query, w_key, v):

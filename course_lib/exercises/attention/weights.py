@@ -258,13 +258,6 @@ def plain_mean(weights, values):
 
 
 @context.mistake(
-    "You divided by the number of keys. The weights share out a whole already: sum, do not average."
-)
-def averaged(weights, values):
-    return weights @ values / values.shape[1]
-
-
-@context.mistake(
     "The weights went through a softmax a second time. They are weights already: use them as they are."
 )
 def softmax_again(weights, values):
