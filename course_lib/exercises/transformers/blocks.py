@@ -207,7 +207,19 @@ def norms_exchanged(x, p, num_heads, mask, norm_first):
     return _with_norms((2, 1), x, p, num_heads, mask, norm_first)
 
 
-@named(encoder_block, "norm2 is missing: the feed-forward part has a norm of its own.")
+def _no_second_norm_with(order, x, p, num_heads, mask, norm_first):
+    """The norm is missing in one of the orders."""
+    if norm_first != (order == "pre"):
+        return _always("pre" if norm_first else "post", x, p, num_heads, mask, norm_first)
+    return no_second_norm(x, p, num_heads, mask, norm_first)
+
+
+@named(
+    encoder_block,
+    "norm2 is missing: the feed-forward part has a norm of its own, in both orders.",
+    functools.partial(_no_second_norm_with, "pre"),
+    functools.partial(_no_second_norm_with, "post"),
+)
 def no_second_norm(x, p, num_heads, mask, norm_first):
     block = _Block(p, num_heads, mask)
     x = x + block.attend(block.norm(1, x)) if norm_first else block.norm(1, x + block.attend(x))

@@ -171,10 +171,18 @@ def other_order(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     return _merge(_attend((key, query, value), mask)) @ out_weight.T + out_bias
 
 
+def _every_third(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
+    """view(B, T, d, 3).unbind(-1): every third number is a query's."""
+    parts = (x @ in_weight.T + in_bias).unflatten(-1, (-1, 3)).unbind(-1)
+    found = _attend([_split(part, num_heads) for part in parts], mask)
+    return _merge(found) @ out_weight.T + out_bias
+
+
 @named(
     multi_head,
-    "The features were cut into heads before they were cut into queries, keys and values: chunk the 3d into three "
-    "parts first, then split each part.",
+    "Queries, keys and values are not cut from the 3d numbers as three neighbouring blocks: .chunk(3, dim=-1) first, "
+    "then split each part into heads.",
+    _every_third,
 )
 def heads_first(x, in_weight, in_bias, out_weight, out_bias, num_heads, mask):
     parts = _split(x @ in_weight.T + in_bias, num_heads).chunk(3, dim=-1)

@@ -107,20 +107,20 @@ def no_softmax(x, theta, phi, g, out):
     return _added(x, _scores(asked, offered), told, out)
 
 
-def _reshaped(way_in, way_back, x, theta, phi, g, out):
+def _reshaped(way_in, way_back, inside, x, theta, phi, g, out):
     """[B, C, height, width] read as [B, N, C] at once on the way in, on the way back, or on both."""
     flat = x.reshape(len(x), -1, x.shape[1]) if way_in else x.flatten(2).transpose(1, 2)
     weights = ((flat @ theta.T) @ (flat @ phi.T).transpose(1, 2)).softmax(2)
-    found = weights @ (flat @ g.T) @ out.T  # [B, N, C]
-    return x + (found if way_back else found.transpose(1, 2)).reshape(x.shape)
+    found = weights @ (flat @ g.T) @ out.T + (flat if inside else 0)  # [B, N, C]
+    back = (found if way_back else found.transpose(1, 2)).reshape(x.shape)
+    return back if inside else x + back
 
 
 @named(
     non_local,
     "[B, C, height, width] and [B, N, C] were turned into each other by view or reshape alone, which mixes channels "
     "with positions. In: flatten the last two axes, then transpose. Back: transpose first.",
-    functools.partial(_reshaped, True, False),
-    functools.partial(_reshaped, False, True),
+    *(functools.partial(_reshaped, *w, i) for w in ((1, 0), (0, 1)) for i in (True, False)),
 )
 def scrambled(x, theta, phi, g, out):
-    return _reshaped(True, True, x, theta, phi, g, out)
+    return _reshaped(True, True, False, x, theta, phi, g, out)
