@@ -106,5 +106,5 @@ def _square(u: Tensor, v: Tensor) -> Tensor:
 
 def _heart(u: Tensor, v: Tensor) -> Tensor:
     """(a^2 + b^2 - 1)^3 <= a^2 b^3, shrunk to the circle, its tip down."""
-    a, b = 1.25 * u, 1.25 * v + 0.1
+    a, b = 1.36 * u, 1.36 * v + 0.1
     return (a.square() + b.square() - 1) ** 3 <= a.square() * b**3

@@ -27,7 +27,8 @@ __all__ = [
 ]
 
 NOISE = 0.1  # standard deviation of the moons
-ANGLES = 256  # of the quadrature along a moon
+ANGLES = 128  # of the quadrature along a moon
+PIECE = 2**12  # points of a grid that are asked at a time
 REACH = 3.0  # half the side of the square that holds the moons, and the tails of a model
 
 
@@ -52,7 +53,7 @@ def two_moons_log_prob(x: Tensor, noise: float = NOISE) -> Tensor:
     """The true log p(x): x [B, 2] -> [B], in nats.
 
     p(x) = 1/2 sum of both moons of the mean over a in (0, pi) of N(x; +-c(a), noise^2 I), the mean
-    by the midpoint rule with 256 angles: exact to rounding near the moons for noise >= 0.05.
+    by the midpoint rule with 128 angles: at noise 0.1 off by 0.02 at most, past the ends of a moon.
 
     Raises ValueError unless x is [B, 2] and noise positive.
     """
@@ -61,15 +62,19 @@ def two_moons_log_prob(x: Tensor, noise: float = NOISE) -> Tensor:
     steps = torch.arange(ANGLES, dtype=x.dtype, device=x.device) + 0.5
     centres = _upper(steps * (math.pi / ANGLES))
     centres = torch.cat([centres, -centres])  # [2 A, 2]
-    squares = (x[:, None] - centres).square().sum(-1)  # [B, 1, 2] - [2 A, 2] -> [B, 2 A]
-    one = -squares / (2 * noise**2) - math.log(2 * math.pi * noise**2)
-    return one.logsumexp(1) - math.log(2 * ANGLES)
+    # -||x - c||^2 / 2 = x . c - ||c||^2 / 2 - ||x||^2 / 2, the last the same for all c
+    scores = torch.addmm(-centres.square().sum(1) / 2, x, centres.mT) / noise**2  # [B, 2 A]
+    constant = math.log(2 * ANGLES) + math.log(2 * math.pi * noise**2)
+    return scores.logsumexp(1) - x.square().sum(1) / (2 * noise**2) - constant
 
 
 def two_moons_entropy(noise: float = NOISE) -> float:
-    """-E[log p(x)] in nats, by a sum over a grid: no model's mean log-likelihood exceeds its negative."""
-    points, area = plane_grid(400)
-    log_p = two_moons_log_prob(points, noise)
+    """-E[log p(x)] in nats, by a sum over a grid.
+
+    No model's expected log-likelihood exceeds its negative; the mean over a sample may, by chance.
+    """
+    points, area = plane_grid()
+    log_p = torch.cat([two_moons_log_prob(part, noise) for part in points.split(PIECE)])
     return -float((log_p.exp() * log_p).sum() * area)
 
 
@@ -111,7 +116,7 @@ def total_probability(log_prob: Callable[[Tensor], Tensor], grid: Grid | None = 
     """
     points, area = plane_grid() if grid is None else grid
     with torch.no_grad():
-        mass = sum(log_prob(part).double().exp().sum() for part in points.split(2**14))
+        mass = sum(log_prob(part).double().exp().sum() for part in points.split(PIECE))
     return float(mass) * area
 
 
