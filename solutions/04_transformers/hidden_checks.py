@@ -29,7 +29,7 @@ def no_leak_and_nothing_open(answer, case: Case) -> None:
     expected = value[:, :1].expand(2, 3, 2)
     case.expect(answer(query, key[:, :1], value[:, :1], one), expected, label="one key")
     mask = torch.ones(3, 5, dtype=torch.bool)
-    mask[:, case.size(1, 2)] = False
+    mask[:, case.size(1, 2) % 5] = False
     loud = torch.where(mask[0, :, None], key, 1e4 * query[:, :1].sign())
     far = torch.where(mask[0, :, None], value, 1e30)
     given = (query, loud, far, mask)
@@ -109,7 +109,8 @@ def a_whole_text(answer, case: Case) -> None:
         got = answer(*now, (key[:, :, :t], value[:, :, :t]))
         whole = reference.attention(query, key, value, torch.ones(8, 8).tril().bool())
         kept = (key[:, :, : t + 1], value[:, :, : t + 1])
-        case.expect(got, (whole[:, :, t : t + 1], kept), label=f"step {t}")
+        wanted = whole[:, :, t : t + 1], kept
+        case.expect(got, wanted, label=f"step {t}", rtol=5e-3, atol=1e-2)
 
 
 @unit.find("non_local").hidden_check
