@@ -121,7 +121,7 @@ def wider_than_the_input(answer, case: Case) -> None:
 
 @unit.find("local_p_weights").hidden_check
 def windows_of_padding(answer, case: Case) -> None:
-    """A window that holds nothing but padding gives zeros; a wide one; a center on a place."""
+    """A window that holds nothing but padding gives zeros; a wide one; a center on a place; very low scores."""
     scores, mask = 2 * case.normal(2, 3, 9), torch.arange(9) < torch.tensor([[3], [9]])
     for half_width in (1, 2, 12):
         center = case.uniform(2, 3, low=6.5, high=8.0)
@@ -129,6 +129,8 @@ def windows_of_padding(answer, case: Case) -> None:
         given = (scores, center, half_width, mask[:, None])
         expected = reference.local_p_weights(*given)
         case.expect(answer(*given), expected, label=f"D = {half_width}")
+    given = (torch.where(mask[:, None], scores - 1e6, scores), center, 4, mask[:, None])
+    case.expect(answer(*given), reference.local_p_weights(*given), label="scores of -1e6")
 
 
 @unit.find("beam_step").hidden_check
@@ -143,3 +145,5 @@ def all_finished_and_wide(answer, case: Case) -> None:
     ):
         given = (totals, torch.tensor(finished), log_probs, 4, width)
         case.expect(answer(*given), reference.beam_step(*given), label=label)
+    given = (totals.double() / 3, torch.tensor(finished), log_probs.double() / 3, 4, 3)
+    case.expect(answer(*given), reference.beam_step(*given), label="float64", **EXACT)

@@ -226,14 +226,6 @@ def without_query(query, keys, w_query, w_key, v):
 
 
 @additive_scores.mistake(
-    "The last axis is left, [B, Tq, Tk, a]: the product with v has to sum it up, `@ v`."
-)
-def not_summed(query, keys, w_query, w_key, v):
-    q, k = _both(query, keys, w_query, w_key)
-    return torch.tanh(q + k) * v
-
-
-@additive_scores.mistake(
     "Your scores are [B, Tk, Tq]. A row belongs to a query: W q gets its axis of length one at the keys' place."
 )
 def keys_in_rows_of_sums(query, keys, w_query, w_key, v):

@@ -125,6 +125,13 @@ def times_infinity(scores, mask):
 
 
 @masked_softmax.mistake(
+    "Forbidden scores were set to 0. exp(0) = 1, so they still get weight; only -inf gives none."
+)
+def zero_scores(scores, mask):
+    return (scores * mask).softmax(-1)
+
+
+@masked_softmax.mistake(
     "The mask was added to the scores, where True counts as 1. Only a score of -inf gets the weight 0."
 )
 def mask_added(scores, mask):
