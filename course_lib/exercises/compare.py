@@ -54,7 +54,10 @@ def describe(value: Any) -> str:
             f"{type(value).__name__} of {len(value)}: ({inside}{', ...' if len(value) > 3 else ''})"
         )
     if isinstance(value, dict):
-        return f"dict with keys {sorted(map(str, value))[:8]}"
+        names = sorted(map(str, value))
+        return (
+            f"dict of {len(names)} keys: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        )
     if isinstance(value, float):
         return f"float {value:.4g}"
     if isinstance(value, (bool, int, str)):
@@ -127,8 +130,13 @@ def difference(got: Any, expected: Any, rtol: float = RTOL, atol: float = ATOL) 
                 return f"entry {i}: {text}"
         return None
     if isinstance(expected, dict):
-        if not isinstance(got, dict) or got.keys() != expected.keys():
+        if not isinstance(got, dict):
             return f"{describe(got)}; expected {describe(expected)}"
+        if got.keys() != expected.keys():
+            missing, more = (
+                sorted(map(str, a.keys() - b.keys())) for a, b in ((expected, got), (got, expected))
+            )
+            return f"the keys are wrong: missing {missing}, too many {more}"[:200]
         for key in expected:
             if (text := difference(got[key], expected[key], rtol, atol)) is not None:
                 return f"key {key!r}: {text}"

@@ -223,6 +223,13 @@ def test_a_check_run_twice_earns_nothing_for_the_librarys_version(
         unit.check("doubled", theirs)
 
 
+def test_a_wrapped_stand_in_earns_nothing(unit, capsys):
+    theirs = unit.check("doubled", lambda x: x * x * x)
+    assert unit.check("doubled", lambda x: theirs(x)).substituted
+    assert "this calls the library's doubled" in capsys.readouterr().out
+    assert torch.equal(theirs(torch.ones(2)), 2 * torch.ones(2))
+
+
 def test_the_librarys_class_can_be_subclassed_and_says_whose_it_is(unit, capsys):
     theirs = unit.check("layer", lambda width: None)
     assert repr(theirs) == "<NOT YOURS: the library's layer>" and theirs.substituted
