@@ -56,26 +56,37 @@ def test_the_penalty_of_a_linear_judge_is_half_its_squared_weight():
     torch.testing.assert_close(slope, weight)
 
 
-def test_the_first_step_goes_down_both_losses_slopes():
-    """Against the same step by two of torch's own optimizers, with the draws repeated."""
+@pytest.mark.parametrize("saturating", [False, True])
+def test_steps_go_down_both_losses_slopes(saturating):
+    """Against the same steps by two of torch's own optimizers, with the draws repeated."""
     torch.manual_seed(0)
     x, model = two_moons(64, seeded()), GAN(2, 3, 8)
     peer = GAN(2, 3, 8)
     peer.load_state_dict(model.state_dict())
-    train_gan(model, x, steps=1, lr=0.01, batch_size=16, average=0.0, generator=seeded(1))
-    draws = seeded(1)
-    data = x[torch.randint(64, (16,), generator=draws)]
-    fake = peer.draw(16, draws)
+    draws, average = seeded(1), [p.detach().clone() for p in peer.generating.parameters()]
     parts = (peer.judging, peer.generating)
     judge, forge = (torch.optim.Adam(p.parameters(), lr=0.01, betas=(0.0, 0.99)) for p in parts)
-    loss = discriminator_loss(peer.judge(data), peer.judge(fake.detach()))
-    (loss + 0.1 * gradient_penalty(peer, data)).backward()
-    judge.step()
-    peer.zero_grad()
-    generator_loss(peer.judge(fake)).backward()
-    forge.step()
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(value, peer.state_dict()[name], msg=name)
+    for step in range(4):
+        for optimizer in (judge, forge):
+            optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / 4)
+        data = x[torch.randint(64, (16,), generator=draws)]
+        fake = peer.draw(16, draws)
+        peer.zero_grad()
+        loss = discriminator_loss(peer.judge(data), peer.judge(fake.detach()))
+        (loss + 0.1 * gradient_penalty(peer, data)).backward()
+        judge.step()
+        peer.zero_grad()
+        generator_loss(peer.judge(fake), saturating).backward()
+        forge.step()
+        share = min(0.15, step / (step + 10))
+        for kept, now in zip(average, peer.generating.parameters()):
+            kept.copy_(share * kept + (1 - share) * now.detach())
+    options = {"lr": 0.01, "batch_size": 16, "saturating": saturating}
+    train_gan(model, x, steps=4, average=0.15, generator=seeded(1), **options)
+    for ours, theirs in zip(model.generating.parameters(), average):
+        torch.testing.assert_close(ours.detach(), theirs)
+    for ours, theirs in zip(model.judging.parameters(), peer.judging.parameters()):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
