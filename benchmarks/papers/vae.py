@@ -41,7 +41,8 @@ BETAS = (1.0, 2.0, 4.0, 10.0)
 EPOCHS = {"digits": {"small": 200, "full": 200}, "mnist": {"small": 20, "full": 400}}
 PROTOCOL = [
     "ELBO: that of beta = 1, whatever beta was trained with; one draw of z a test image, the KL exact. "
-    "L_K: the importance-weighted bound with K draws, L_1 included to compare. Nats, sums over pixels, means over the test images.",
+    "L_K: the importance-weighted bound with K draws, L_1 included to compare. Nats, "
+    "sums over pixels, means over the test images.",
     "digits: 8 x 8 pixels, 1 where the ink is >= 8 of 16; 1,297 to train, 500 to test, the cut drawn "
     "by the seed; VAE 64-128-8, 200 epochs of Adam 5e-3 falling to 0, batches of 64. The curve of "
     "beta goes on training one model, beta raised from one to the next.",
