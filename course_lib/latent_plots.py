@@ -71,9 +71,10 @@ def draw_jensen(ax: Axes, values: Sequence[float]) -> None:
     ax.text(
         middle, math.log(middle) + 0.3, "log of the mean", color=plots.BLUE, ha="right", **notes
     )
-    ax.text(right, chord, "mean of the logs", color=plots.ORANGE, **notes)
+    ax.text(right, chord - 0.3, "mean of the logs", color=plots.ORANGE, **notes)
     gap = math.log(middle) - chord
-    ax.text(right, chord + gap / 2, f"{gap:.2f} nats", color=plots.GREEN, **notes)
+    left = middle - 0.03 * (high - low)
+    ax.text(left, chord + gap / 2, f"{gap:.2f} nats", color=plots.GREEN, ha="right", **notes)
     ax.set(xlabel="w", ylabel="log w")
 
 
@@ -88,11 +89,12 @@ def draw_nodes(ax: Axes, reparameterised: bool) -> None:
     if reparameterised:
         places["eps"] = (1.2, 0.4)
     drawn = {"eps"} if reparameterised else {"z"}
-    arrow = {"arrowstyle": "-|>", "linewidth": 1.4, "shrinkA": 15, "shrinkB": 15}
-    for start, end in [("mean, log_var", "z"), ("z", "f(z)"), ("eps", "z")]:
-        if start in places:
-            ends = {"xy": places[end], "xytext": places[start]}
-            ax.annotate("", arrowprops=arrow | {"color": plots.GREY}, **ends)
+    arrow = {"arrowstyle": "-|>", "linewidth": 1.4, "color": plots.GREY, "shrinkA": 0, "shrinkB": 0}
+    ways = [((0.0, 0.2), (0.0, 0.74)), ((0.0, 1.24), (0.0, 1.78))]
+    if reparameterised:
+        ways.append(((0.98, 0.5), (0.28, 0.87)))
+    for start, end in ways:
+        ax.annotate("", end, start, arrowprops=arrow)
     for name, (x, y) in places.items():
         if name in drawn:
             shape = Circle((x, y), 0.24, facecolor="#FFE3B3", edgecolor="black", zorder=3)
