@@ -80,8 +80,9 @@ def work(slot: int, policy: Policy, key: bytes, groups: bool, parent: Connection
         while (job := parent.recv()) is not None:
             try:
                 if job.unit not in graders:
-                    while graders:  # one sandbox a process is enough
-                        graders.popitem()[1].__exit__()
+                    for other in graders.values():  # one sandbox a process is enough
+                        other.__exit__()
+                    graders.clear()
                     graders[job.unit] = Grader(find_unit(job.unit), key, policy, slot, groups)
                 grader = graders[job.unit]
                 done = Done(job, grader.grade(job.path, job.attempt), grader.last_error)

@@ -64,8 +64,7 @@ class Grader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.sandbox.process is not None:  # also where its start was broken off
-            self.sandbox.close()
+        self.sandbox.close()  # also where its start, or an earlier end, was broken off
 
     def ready(self) -> Any:
         """The sandbox, started."""

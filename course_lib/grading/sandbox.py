@@ -94,6 +94,8 @@ class Sandbox:
         self.process: subprocess.Popen | None = None
         self.group: cgroups.ControlGroup | None = None
         self.zygote = self.inherited = 0
+        self.folder: Path | None = None
+        self.control: socket.socket | None = None
 
     @staticmethod
     def lacking() -> str | None:
@@ -174,13 +176,8 @@ class Sandbox:
         drop: list[str] = []
         if root:
             uid = str(FIRST_UID + self.slot)
-            drop = [
-                "setpriv",
-                f"--reuid={uid}",
-                f"--regid={uid}",
-                "--clear-groups",
-                "--inh-caps=-all",
-            ]
+            drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}"]
+            drop += ["--clear-groups", "--inh-caps=-all"]
         script = "\n".join(
             ["set -e", *enter, *(stage or []), "exec " + shlex.join(drop + bubblewrap)]
         )
@@ -278,7 +275,8 @@ class Sandbox:
 
     def close(self) -> None:
         """End everything and clean up. May be called twice."""
-        self.control.close()
+        if self.control is not None:
+            self.control.close()
         if self.process is not None:
             for pid in reversed(cgroups.descendants(self.process.pid)):
                 try:
@@ -294,4 +292,5 @@ class Sandbox:
                     break
                 time.sleep(0.02)
             self.group = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 import torch
 
+from course_lib.course_map import find_unit
 from course_lib.exercises.compare import Raised
 from course_lib.grading import allowed, cgroups, reply, sandbox, wire
 from course_lib.grading.case import CaseEnded, CaseProcess
+from course_lib.grading.grade import Grader
 from course_lib.grading.plain import PlainSandbox
+from course_lib.grading.policy import Policy
 from course_lib.grading.sandbox import Sandbox, SandboxError
 from tests.requirements import require
 
@@ -232,6 +235,21 @@ def test_a_package_that_is_not_installed_is_named_before_anything_starts():
     with pytest.raises(SandboxError, match="pip install no_such_package"):
         box.start()
     assert box.process is None and not box.folder.exists()
+
+
+@pytest.mark.parametrize("where", ["write_course", "interpreter_places"])
+def test_an_order_to_stop_while_it_starts_leaves_no_folder(monkeypatch, where):
+    """Before there is a process, and as the workers of a grading are told to stop: by an exception anywhere."""
+    require("bwrap")
+
+    def stopped(*_: object) -> None:
+        raise SystemExit
+
+    grader = Grader(find_unit("5"), b"key", Policy(), slot() - 100)
+    monkeypatch.setattr(allowed, where, stopped)
+    with pytest.raises(SystemExit), grader:
+        grader.ready()
+    assert grader.sandbox.process is None and not grader.sandbox.folder.exists()
 
 
 def test_a_unit_may_show_more_packages_and_modules():
