@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -97,7 +98,13 @@ def start(folder: Path, *arguments: object, **more: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_hear_interrupts,
     )
+
+
+def _hear_interrupts() -> None:
+    """Ctrl-C is heard, also where the tests were started in the background, by a shell that ignores it there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def course(folder: Path, *arguments: object, code: int = 0, **more: str) -> str:
