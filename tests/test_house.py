@@ -17,7 +17,7 @@ GROUND = "data training biases course_map sequence attention graphs latent molec
 FLOORS = {
     **dict.fromkeys(GROUND.split(), 0),
     **dict.fromkeys(("exercises", "widgets", "plots", "sequence_plots", "attention_plots"), 1),
-    **dict.fromkeys(("latent_plots", "transformer_plots"), 1),
+    **dict.fromkeys(("latent_plots", "relation_plots", "transformer_plots"), 1),
     **dict.fromkeys(("cli", "commands", "publish", "grading"), 2),
 }
 INSTRUCTORS = {"publish", "grading"}

@@ -1,0 +1,1 @@
+"""Bodies and their relations: simulators, interaction networks, neural relational inference, causality."""
