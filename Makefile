@@ -28,11 +28,12 @@ $(VENV)/.test: $(VENV)/.lab
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,grade]'
 	@touch $@
 
+# Two processes share the tests, each file whole in one of them: a notebook's cells need one kernel.
 .PHONY: test release grade bench
 test: $(VENV)/.test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 release: $(VENV)/.test
 	$(COURSE) release $(ARGS)
