@@ -1,0 +1,135 @@
+"""What the decoders are made of: messages by edge type, an update, windows that start from the truth.
+
+States are [B, N, T, D], edges [B, E, K] in the order of `complete_graph(N)`. Inside, the body or pair
+is the first axis (see `pairs`): [N, M, D] and [E, M, K], where M counts simulations, or windows of them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.relations.graphs import complete_graph
+from course_lib.relations.pairs import PairLinear, edge_to_node
+
+__all__ = ["MarkovDecoder", "Messages", "Update", "check_decoder_sizes", "check_states_and_edges"]
+
+
+class Messages(nn.Module):
+    """sum over senders j and types k of z_(j,i),k f_k([h_j, h_i]): [N, M, F], [E, M, K] -> [N, M, F'].
+
+    f_k has two layers, each with `activation`. The networks of all types are one: the first layers lie
+    side by side in one `PairLinear`, the second ones are one batched product.
+
+    skip_first: type 0 means "no edge" and sends nothing.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_size: int,
+        out_features: int,
+        edge_types: int,
+        skip_first: bool,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        self.skipped = int(skip_first)
+        self.active = edge_types - self.skipped
+        self.act = getattr(torch, activation)
+        self.pair = PairLinear(in_features, self.active * hidden_size)
+        bound = 1 / math.sqrt(hidden_size)  # as nn.Linear draws its weights
+        shape = (self.active, hidden_size, out_features)
+        self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(self.active, 1, out_features).uniform_(-bound, bound))
+
+    def forward(self, nodes: Tensor, edges: Tensor, senders: Tensor) -> Tensor:
+        """nodes [N, M, F], edges [E, M, K] -> [N, M, F']."""
+        pairs, types = edges.shape[:2], self.active
+        h = self.act(self.pair(nodes, senders)).view(-1, types, self.weight.size(1))  # [E M, K, h]
+        h = self.act(torch.baddbmm(self.bias, h.transpose(0, 1), self.weight))  # [K, E M, F']
+        z = edges[..., self.skipped :].reshape(-1, types, 1).transpose(0, 1)  # [K, E M, 1]
+        return edge_to_node((h * z).sum(0).view(*pairs, -1), len(nodes))
+
+
+class Update(nn.Module):
+    """What a body does of itself and its messages: Linear, ReLU, Linear, ReLU, Linear."""
+
+    def __init__(self, in_features: int, hidden_size: int, out_features: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(in_features, hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, out_features),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class MarkovDecoder(nn.Module):
+    """What needs the present state only: `step` is the model, windows and rollouts are made of it."""
+
+    features: int
+    edge_types: int
+
+    def step(self, x: Tensor, edges: Tensor, senders: Tensor) -> Tensor:
+        """One frame on: x [N, M, D], edges [E, M, K], senders [E] -> [N, M, D]."""
+        raise NotImplementedError
+
+    def forward(self, states: Tensor, edges: Tensor, steps: int = 10) -> Tensor:
+        """Predict frames 1 .. T - 1, from the truth at frames 0, steps, 2 steps, ...
+
+        All windows of `steps` frames run side by side. [B, N, T, D], [B, E, K] -> [B, N, T - 1, D].
+        Raises ValueError for shapes that do not fit, fewer than 2 frames or steps below 1.
+        """
+        check_states_and_edges(states, edges, self.features, self.edge_types, steps, 2)
+        batch, _, frames, _ = states.shape
+        starts = states[:, :, :-1:steps].transpose(0, 1)  # [N, B, W, D]
+        windows = starts.size(2)
+        z = edges.transpose(0, 1).repeat_interleave(windows, 1)  # [E, B W, K]
+        ahead = self._ahead(starts.flatten(1, 2), z, min(steps, frames - 1))
+        ahead = ahead.unflatten(2, (batch, windows)).permute(2, 1, 3, 0, 4)  # [B, N, W, steps, D]
+        return ahead.flatten(2, 3)[:, :, : frames - 1]
+
+    def rollout(self, states: Tensor, edges: Tensor, steps: int) -> Tensor:
+        """The `steps` frames after the last one of states [B, N, T, D]: [B, N, steps, D]."""
+        check_states_and_edges(states, edges, self.features, self.edge_types, steps, 1)
+        ahead = self._ahead(states[:, :, -1].transpose(0, 1), edges.transpose(0, 1), steps)
+        return ahead.permute(2, 1, 0, 3)
+
+    def _ahead(self, x: Tensor, edges: Tensor, steps: int) -> Tensor:
+        """[N, M, D], [E, M, K] -> [steps, N, M, D]."""
+        senders, ahead = complete_graph(len(x), x.device)[0], []
+        for _ in range(steps):
+            x = self.step(x, edges, senders)
+            ahead.append(x)
+        return torch.stack(ahead)
+
+
+def check_decoder_sizes(features: int, hidden_size: int, edge_types: int) -> None:
+    """Raise a ValueError unless every size is at least 1 and there are two edge types or more."""
+    if min(features, hidden_size) < 1 or edge_types < 2:
+        raise ValueError(
+            "sizes must be at least 1 and edge_types at least 2, got features "
+            f"{features}, hidden_size {hidden_size}, edge_types {edge_types}"
+        )
+
+
+def check_states_and_edges(
+    states: Tensor, edges: Tensor, features: int, types: int, steps: int, frames: int
+) -> None:
+    """States [B, N, T, D] with T >= frames, edges [B, N (N - 1), K], steps >= 1."""
+    right = states.dim() == 4 and states.size(3) == features and states.size(2) >= frames
+    pairs = states.size(1) * (states.size(1) - 1) if right else 0
+    if not right or edges.shape != (states.size(0), pairs, types):
+        raise ValueError(
+            f"need states [B, N, T, {features}] with T >= {frames} and edges [B, N (N - 1), {types}], "
+            f"got {list(states.shape)} and {list(edges.shape)}: one-hot the types, or softmax the logits"
+        )
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")

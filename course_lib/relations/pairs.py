@@ -1,0 +1,86 @@
+"""Between bodies and pairs of bodies: v -> e, e -> v, and the layers made of them.
+
+On the complete graph of N bodies, E = N (N - 1) ordered pairs in the order of `complete_graph(N)`,
+
+    v -> e    h_(j,i) = f([h_j, h_i])                 j the sender, i the receiver
+    e -> v    h_i = sum_(j != i) h_(j,i)
+
+The body or the pair is the FIRST axis here, [N, ..., F] and [E, ..., F], with simulations and frames
+behind it: picking senders then copies whole blocks, receivers need no index at all (their pairs lie
+together), and e -> v is a sum over the middle axis of [N, N - 1, ..., F].
+
+Source: Kipf, Fetaya, Wang, Welling and Zemel 2018, https://arxiv.org/abs/1802.04687, section 3.1.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course_lib.relations.graphs import complete_graph
+
+__all__ = ["MLP", "PairLinear", "edge_to_node", "node_to_edge"]
+
+
+def node_to_edge(sent: Tensor, received: Tensor, senders: Tensor | None = None) -> Tensor:
+    """sent_j + received_i of every ordered pair (j, i): twice [N, ..., F] -> [E, ..., F].
+
+    senders: `complete_graph(N)[0]`, int64 [E], for a caller that has it already.
+    """
+    bodies = len(sent)
+    if senders is None:
+        senders = complete_graph(bodies, sent.device)[0]
+    picked = sent.index_select(0, senders).unflatten(0, (bodies, bodies - 1))
+    return (picked + received.unsqueeze(1)).flatten(0, 1)  # [N, N - 1, ..., F] -> [E, ..., F]
+
+
+def edge_to_node(edges: Tensor, bodies: int) -> Tensor:
+    """The sum over the N - 1 pairs that body i receives from: [E, ..., F] -> [N, ..., F].
+
+    Raises ValueError unless E = N (N - 1).
+    """
+    if len(edges) != bodies * (bodies - 1):
+        raise ValueError(
+            f"{bodies} bodies have {bodies * (bodies - 1)} ordered pairs, got {list(edges.shape)}: "
+            "the pairs are the first axis here"
+        )
+    return edges.unflatten(0, (bodies, -1) if bodies > 1 else (1, 0)).sum(1)
+
+
+class PairLinear(nn.Module):
+    """W [h_j; h_i] + b of every ordered pair (j, i): [N, ..., F] -> [E, ..., F'].
+
+    W = [W_s, W_r] by columns, so W [h_j; h_i] = W_s h_j + W_r h_i: a body is multiplied twice, not
+    once in each of its 2 (N - 1) pairs. `weight` [F', 2 F] and `bias` are those of a plain
+    `nn.Linear(2 F, F')` on the concatenation.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * in_features, out_features)
+
+    def forward(self, nodes: Tensor, senders: Tensor | None = None) -> Tensor:
+        """nodes [N, ..., F] -> [E, ..., F']."""
+        by_sender, by_receiver = self.linear.weight.chunk(2, 1)
+        sent = F.linear(nodes, by_sender, self.linear.bias)
+        return node_to_edge(sent, F.linear(nodes, by_receiver), senders)
+
+
+class MLP(nn.Module):
+    """first, ELU, dropout, Linear, ELU, batch normalisation over all rows: [..., F] -> [..., F'].
+
+    first: any module that gives [..., hidden_size]: `nn.Linear`, or `PairLinear` for v -> e.
+    """
+
+    def __init__(
+        self, first: nn.Module, hidden_size: int, out_features: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.first, self.second = first, nn.Linear(hidden_size, out_features)
+        self.dropout, self.norm = nn.Dropout(dropout), nn.BatchNorm1d(out_features)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """`first` of the inputs, then the rest of the layer."""
+        h = self.dropout(F.elu(self.first(*inputs)))
+        h = F.elu(self.second(h))
+        return self.norm(h.flatten(0, -2)).view(h.shape)  # every row alike: [.., F'] -> [rows, F']
