@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -97,3 +101,17 @@ def test_corners_that_are_no_whole_numbers_are_refused(dtype):
 def test_corners_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match=r"corners \[N, 2\], got \[2, 4, 4\] and \[3, 2\]"):
         place_on_canvas(torch.ones(2, 4, 4), torch.zeros(3, 2, dtype=torch.int64))
+
+
+def test_reading_them_does_not_import_scikit_learn():
+    code = (
+        "import sys; from course_lib.data.digits import placed_digits; placed_digits(); "
+        "assert 'sklearn' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="pip install scikit-learn"):
+        placed_digits()
