@@ -21,16 +21,14 @@ from course_lib.relations.motion import (
     Force,
     Simulations,
     check_counts,
-    chunks,
     draw_start,
     incidence,
     kinetic_energy,
-    leapfrog,
     pair_differences,
     pair_sum,
     pairs,
     reflect,
-    roll,
+    simulate,
 )
 
 __all__ = ["CHARGED_SCALE", "charged", "charged_energy", "charged_from"]
@@ -120,28 +118,29 @@ def charged_from(
         frames: T; the first is one interval after the initial state.
         interaction, box, dt, every, first_kick, clamp: see `charged`.
     """
-    states = [positions.new_empty(0, positions.size(1), frames, 4)]
-    for part in chunks(positions.size(0), positions.device):
-        force = _force(charges[part], interaction, clamp)
-
-        def advance(x: Tensor, v: Tensor, force: Force = force) -> tuple[Tensor, Tensor]:
-            return leapfrog(x, v, force, dt=dt, steps=every, first_kick=first_kick, box=box)
-
-        start = positions[part].permute(1, 2, 0), velocities[part].permute(1, 2, 0)
-        states.append(roll(*start, frames, advance))
-    return torch.cat(states)
+    return simulate(
+        positions,
+        velocities,
+        frames,
+        lambda part: _force(charges[part], interaction, clamp),
+        dt=dt,
+        every=every,
+        first_kick=first_kick,
+        box=box,
+        size=2048,
+    )
 
 
 def _force(charges: Tensor, interaction: float, clamp: float) -> Force:
     """Accelerations [N, 2, S] of bodies with `charges` [S, N] at given positions [N, 2, S]."""
-    matrix = incidence(charges.size(1), charges)
-    i, j = pairs(charges.size(1), charges.device)
+    i, j = joined = pairs(charges.size(1), charges.device)
+    matrix = incidence(joined, charges.size(1), charges)
     products = interaction * (charges[:, i] * charges[:, j]).T  # [P, S]
 
     def force(positions: Tensor) -> Tensor:
         apart = pair_differences(matrix, positions)  # [P, 2, S]
-        squares = apart.square().sum(1)  # [P, S]
-        sizes = products / (squares * squares.sqrt())
+        inverse = apart.square().sum(1).rsqrt()  # [P, S], 1 / |x_i - x_j|
+        sizes = products * inverse * inverse * inverse
         return pair_sum(matrix, apart * sizes.unsqueeze(1)).clamp_(-clamp, clamp)
 
     return force

@@ -28,7 +28,6 @@ __all__ = [
     "to_unit_box",
 ]
 
-CHUNK = 512  # simulations a time on a CPU: their arrays then stay in its cache
 Force = Callable[[Tensor], Tensor]  # positions [N, 2, S] -> accelerations [N, 2, S]
 
 
@@ -92,13 +91,14 @@ def pairs(bodies: int, device: torch.device | str | None = None) -> Tensor:
     return torch.triu_indices(bodies, bodies, offset=1, device=device)
 
 
-def incidence(bodies: int, like: Tensor) -> Tensor:
-    """The incidence matrix D [P, N] of all pairs, +1 at i and -1 at j.
+def incidence(joined: Tensor, bodies: int, like: Tensor) -> Tensor:
+    """The incidence matrix D [P, N] of the pairs `joined` [2, P]: +1 at i and -1 at j.
 
     D x are the differences x_i - x_j, and D^T f gives body i the sum of +f, body j that of -f: what
-    acts on a pair acts on both in opposite directions, so momentum is conserved.
+    acts on a pair acts on both in opposite directions, so momentum is conserved. dtype and device
+    are those of `like`.
     """
-    i, j = pairs(bodies, like.device)
+    i, j = joined
     matrix = like.new_zeros(i.numel(), bodies)
     rows = torch.arange(i.numel(), device=like.device)
     matrix[rows, i], matrix[rows, j] = 1.0, -1.0
@@ -120,9 +120,10 @@ def reflect(positions: Tensor, velocities: Tensor, box: float | Tensor) -> tuple
 
     Inside the box both are returned as they are, bit by bit.
     """
-    inside = positions.clamp(-box, box)
-    hit = positions != inside
-    return 2 * inside - positions, torch.where(hit, velocities.copysign(-positions), velocities)
+    beyond = positions - positions.clamp(-box, box)  # how far outside, 0 inside
+    outwards = beyond * velocities > 0
+    positions = torch.sub(positions, beyond, alpha=2)
+    return positions, torch.where(outwards, -velocities, velocities)
 
 
 def leapfrog(
@@ -188,10 +189,43 @@ def roll(
     return states
 
 
-def chunks(simulations: int, device: torch.device | str | None) -> Iterator[slice]:
-    """Slices of CHUNK simulations on a CPU, all at once elsewhere."""
+def simulate(
+    positions: Tensor,
+    velocities: Tensor,
+    frames: int,
+    force_of: Callable[[slice], Force],
+    *,
+    dt: float,
+    every: int,
+    first_kick: float = 0.5,
+    box: float | None = None,
+    size: int = 512,
+) -> Tensor:
+    """The frames that follow given initial states, by `leapfrog`, chunk by chunk: [S, N, T, 4].
+
+    Args:
+        positions, velocities: [S, N, 2].
+        frames: T; the first is one interval, `every` steps of dt, after the initial state.
+        force_of: the accelerations of the simulations of a slice.
+        dt, first_kick, box: see `leapfrog`.
+        size: simulations a chunk, on a CPU.
+    """
+    states = [positions.new_empty(0, positions.size(1), frames, 4)]
+    for part in chunks(positions.size(0), positions.device, size):
+        force = force_of(part)
+
+        def advance(x: Tensor, v: Tensor, force: Force = force) -> tuple[Tensor, Tensor]:
+            return leapfrog(x, v, force, dt=dt, steps=every, first_kick=first_kick, box=box)
+
+        start = positions[part].permute(1, 2, 0), velocities[part].permute(1, 2, 0)
+        states.append(roll(*start, frames, advance))
+    return torch.cat(states)
+
+
+def chunks(simulations: int, device: torch.device | str | None, size: int = 512) -> Iterator[slice]:
+    """Slices of `size` simulations on a CPU, whose cache then holds them; all at once elsewhere."""
     cpu = device is None or torch.device(device).type == "cpu"
-    size = CHUNK if cpu else max(simulations, 1)
+    size = size if cpu else max(simulations, 1)
     return (slice(start, start + size) for start in range(0, simulations, size))
 
 

@@ -32,6 +32,7 @@ from course_lib.relations.motion import (
     pair_sum,
     pairs,
     roll,
+    simulate,
 )
 
 __all__ = ["SPRINGS_SCALE", "springs", "springs_energy", "springs_from"]
@@ -147,15 +148,23 @@ def springs_from(
         raise ValueError("weights must be symmetric: a spring pulls both of its ends")
     if positions.numel() and positions.abs().max() > box:
         raise ValueError(f"bodies must start inside the box [-{box}, {box}]: scale positions down")
+    stiffness = interaction * weights
+    if stepped:
+        law = {"dt": dt, "every": every, "first_kick": first_kick, "box": box}
+        return simulate(positions, velocities, frames, lambda p: _force(stiffness[p]), **law)
     states = [positions.new_empty(0, positions.size(1), frames, 4)]
     for part in chunks(positions.size(0), positions.device):
-        mover = _Springs(interaction * weights[part], box, dt, every, first_kick)
-        if stepped:
-            start = positions[part].permute(1, 2, 0), velocities[part].permute(1, 2, 0)
-            states.append(roll(*start, frames, mover.step))
-        else:
-            states.append(mover.frames(torch.cat([positions[part], velocities[part]], 1), frames))
+        mover = _Springs(stiffness[part], box, dt, every, first_kick)
+        states.append(mover.frames(torch.cat([positions[part], velocities[part]], 1), frames))
     return torch.cat(states)
+
+
+def _force(stiffness: Tensor) -> Force:
+    """Accelerations [N, 2, S] at given positions [N, 2, S]; `stiffness` k w is [S, N, N]."""
+    i, j = joined = pairs(stiffness.size(-1), stiffness.device)
+    matrix = incidence(joined, stiffness.size(-1), stiffness)
+    pull = -stiffness[:, i, j].T.unsqueeze(1)  # [P, 1, S]
+    return lambda x: pair_sum(matrix, pair_differences(matrix, x) * pull)
 
 
 class _Springs:
@@ -165,19 +174,14 @@ class _Springs:
         self, stiffness: Tensor, box: float, dt: float, every: int, first_kick: float
     ) -> None:
         """`stiffness` k w [S, N, N], the diagonal not read."""
-        bodies = stiffness.size(-1)
         self.box, self.dt, self.every, self.first_kick = box, dt, every, first_kick
-        self.matrix = incidence(bodies, stiffness)
-        i, j = pairs(bodies, stiffness.device)
-        self.stiffness = stiffness[:, i, j].T.unsqueeze(1)  # [P, 1, S]
-        # a = -L x with the Laplacian L, a sum over pairs of D^T diag(k w) D
-        laplacian = torch.einsum("pn,ps,pm->snm", self.matrix, self.stiffness[:, 0], self.matrix)
+        self.stiffness = stiffness - stiffness.diagonal(dim1=1, dim2=2).diag_embed()
+        laplacian = self.stiffness.sum(2).diag_embed() - self.stiffness  # a = -L x
         self.leap_matrix = torch.linalg.matrix_power(self._one_step(laplacian), every)
         # With h between two frames, a path leaves the chord of its ends by at most h^2 / 8 times
         # its largest acceleration, and that is at most 2 max |x| times its stiffnesses' sum. So
         # max |x| is at most the ends' plus c max |x|, c = h^2 / 4 times the largest sum.
-        sums = self.matrix.abs().T @ self.stiffness[:, 0].abs()  # [N, S]
-        most = sums.amax() if sums.numel() else 0.0
+        most = self.stiffness.abs().sum(2).amax() if stiffness.numel() else 0.0
         self.safe = box * (1 - (every * dt) ** 2 / 4 * most)
 
     def _one_step(self, laplacian: Tensor) -> Tensor:
@@ -190,25 +194,6 @@ class _Springs:
         position = torch.cat([eye - self.dt * first * laplacian, self.dt * eye], dim=2)
         kicked = torch.cat([-first * laplacian, eye], dim=2)
         return torch.cat([position, kicked - last * laplacian @ position], dim=1)
-
-    def force(self, chosen: Tensor | slice = slice(None)) -> Force:
-        """Accelerations of the simulations `chosen`."""
-        stiffness = self.stiffness[..., chosen]
-        return lambda x: pair_sum(self.matrix, pair_differences(self.matrix, x) * -stiffness)
-
-    def step(
-        self, positions: Tensor, velocities: Tensor, chosen: Tensor | slice = slice(None)
-    ) -> tuple[Tensor, Tensor]:
-        """A frame further, step by step, with walls."""
-        return leapfrog(
-            positions,
-            velocities,
-            self.force(chosen),
-            dt=self.dt,
-            steps=self.every,
-            first_kick=self.first_kick,
-            box=self.box,
-        )
 
     def near_wall(self, positions: Tensor) -> Tensor:
         """Whether a body may touch a wall on the way to the next frame: [..., N, 2, T+1] -> [..., T]."""
@@ -240,8 +225,17 @@ class _Springs:
             ends = torch.stack([positions, new[:bodies]], -1).permute(2, 0, 1, 3)  # [S, N, 2, 2]
             near = self.near_wall(ends).squeeze(-1).nonzero().squeeze(1)
             if near.numel():
-                stepped = self.step(positions[..., near], velocities[..., near], chosen[near])
-                new[..., near] = torch.cat(stepped)
+                new[..., near] = torch.cat(
+                    leapfrog(
+                        positions[..., near],
+                        velocities[..., near],
+                        _force(self.stiffness[chosen[near]]),
+                        dt=self.dt,
+                        steps=self.every,
+                        first_kick=self.first_kick,
+                        box=self.box,
+                    )
+                )
             return new[:bodies], new[bodies:]
 
         leap_matrix = self.leap_matrix[chosen]
