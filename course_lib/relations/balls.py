@@ -28,7 +28,7 @@ from course_lib.relations.motion import (
 
 __all__ = ["BALLS_SCALE", "bouncing_balls", "bouncing_balls_from"]
 
-BALLS_SCALE = (1.0, 1.0, 2.0, 2.0)
+BALLS_SCALE = (1.0, 1.0, 3.0, 3.0)
 
 
 def bouncing_balls(

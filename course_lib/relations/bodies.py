@@ -36,8 +36,8 @@ __all__ = [
     "string_from",
 ]
 
-N_BODY_SCALE = (3.0, 3.0, 2.0, 2.0)
-STRING_SCALE = (1.0, 1.0, 1.0, 1.0)
+N_BODY_SCALE = (3.0, 3.0, 3.0, 3.0)
+STRING_SCALE = (2.0, 2.0, 2.0, 2.0)
 
 
 def n_body(

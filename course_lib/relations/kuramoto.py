@@ -24,7 +24,7 @@ from course_lib.relations.motion import Simulations, check_counts, check_generat
 
 __all__ = ["KURAMOTO_SCALE", "kuramoto", "kuramoto_from", "kuramoto_rate"]
 
-KURAMOTO_SCALE = (14.0, 1.0, 1.0)
+KURAMOTO_SCALE = (14.0, 1.0, 1.0)  # rates of five oscillators lie between -4 and 14
 
 
 def kuramoto(
