@@ -238,18 +238,21 @@ def draw_stick_figure(
     ax.set_title(title, fontsize=10)
 
 
-def draw_court(ax: Axes, title: str = "", width: float = 50.0, length: float = 47.0) -> None:
-    """Half a basketball court in feet, the basket's end line along y = 0, x = 0 in the middle."""
+def draw_court(ax: Axes, title: str = "") -> None:
+    """Half a professional basketball court in feet, as in `relations.sports`: the end line at x = 0.
+
+    x = 0 .. 47 from the end line to the middle, y = 0 .. 50 across, the basket at (5.25, 25).
+    """
     style = {"fill": False, "edgecolor": plots.GREY, "linewidth": 1.0, "zorder": 0}
-    ax.add_patch(Rectangle((-width / 2, 0), width, length, **style))
-    ax.add_patch(Rectangle((-8, 0), 16, 19, **style))  # the key
-    ax.add_patch(Circle((0, 19), 6, **style))
-    ax.add_patch(Circle((0, 5.25), 0.75, **{**style, "edgecolor": plots.RED, "linewidth": 1.6}))
+    ax.add_patch(Rectangle((0, 0), 47, 50, **style))
+    ax.add_patch(Rectangle((0, 17), 19, 16, **style))  # the key
+    ax.add_patch(Circle((19, 25), 6, **style))
+    ax.add_patch(Circle((5.25, 25), 0.75, **{**style, "edgecolor": plots.RED, "linewidth": 1.6}))
     arc = {"edgecolor": plots.GREY, "linewidth": 1.0, "zorder": 0}
-    ax.add_patch(Arc((0, 5.25), 47.5, 47.5, theta1=22.1, theta2=157.9, **arc))  # three points
-    for side in (-22.0, 22.0):
-        ax.plot([side, side], [0, 14.2], color=plots.GREY, linewidth=1.0, zorder=0)
-    ax.set(xlim=(-width / 2 - 1, width / 2 + 1), ylim=(-1, length + 1), xticks=[], yticks=[])
+    ax.add_patch(Arc((5.25, 25), 47.5, 47.5, theta1=-67.9, theta2=67.9, **arc))  # three points
+    for side in (3.0, 47.0):
+        ax.plot([0, 14.2], [side, side], color=plots.GREY, linewidth=1.0, zorder=0)
+    ax.set(xlim=(-1, 48), ylim=(-1, 51), xticks=[], yticks=[])
     ax.set_aspect("equal")
     ax.spines[:].set_visible(False)
     ax.set_title(title, fontsize=10)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from course_lib import plots
 from course_lib import relation_plots as rp
+from course_lib.relations.sports import BASKET, COURT
 
 GENERATOR = torch.Generator().manual_seed(0)
 STATES = torch.rand(3, 7, 4, generator=GENERATOR, dtype=torch.float64)
@@ -111,9 +112,10 @@ def test_a_stick_figure_has_one_line_a_bone(ax):
 def test_the_court_is_half_a_court_with_the_basket_at_its_end(ax):
     rp.draw_court(ax, "court")
     outline = ax.patches[0]
-    assert (outline.get_width(), outline.get_height()) == (50.0, 47.0)
-    assert outline.get_xy() == (-25.0, 0)
-    assert [p.center for p in ax.patches if hasattr(p, "radius")] == [(0, 19), (0, 5.25)]
+    assert (outline.get_width(), outline.get_height()) == COURT
+    assert outline.get_xy() == (0, 0)
+    basket = [p.center for p in ax.patches if same_color(p.get_edgecolor(), plots.RED)]
+    assert basket == [BASKET]
 
 
 def test_a_film_has_one_picture_a_frame_and_says_what_moves(monkeypatch):
