@@ -34,20 +34,25 @@ __all__ = [
 ]
 
 
-def path_correlation(states: Tensor) -> Tensor:
-    """Pearson's correlation of two bodies' paths over time, a mean over the features: [S, E].
+def path_correlation(states: Tensor, centred: bool = False) -> Tensor:
+    """Pearson's correlation of two bodies' paths: [S, N, T, D] -> [S, E], from -1 to 1.
 
-    r_ij = mean_d  cov_t(x_i^d, x_j^d) / (sd_t(x_i^d) sd_t(x_j^d)), from -1 to 1; a feature that does
-    not move in one of the two counts 0. The same in both directions.
+    A path is the vector of its T D numbers, and its mean over them is taken off: what correlates is
+    where two bodies are as much as how they move. The same in both directions. A path of equal
+    numbers has correlation 0 with any other.
 
     Args:
-        states: [S, N, T, D] with T >= 2 frames, of any units.
+        states: features of like size, so that none decides alone (`Simulations.unit_states`).
+        centred: take each feature's mean over time off instead, and the mean of the D correlations
+            over time: only how the two move together counts.
 
     Raises:
         ValueError: for another number of axes, or fewer than two frames.
     """
     if states.dim() != 4 or states.size(2) < 2:
         raise ValueError(f"states must be [S, N, T, D] with T >= 2, got {list(states.shape)}")
+    if not centred:
+        return state_correlation(states.flatten(2))
     unit = _centred_unit(states, 2)  # length one over the frames
     return edges_to_types(torch.einsum("sitd,sjtd->sij", unit, unit) / states.size(3))  # [S, E]
 
