@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from course_lib.relations.graphs import complete_graph
 from course_lib.relations.pairs import PairLinear, edge_to_node
@@ -47,11 +48,15 @@ class Messages(nn.Module):
 
     def forward(self, nodes: Tensor, edges: Tensor, senders: Tensor) -> Tensor:
         """nodes [N, M, F], edges [E, M, K] -> [N, M, F']."""
-        pairs, types = edges.shape[:2], self.active
-        h = self.act(self.pair(nodes, senders)).view(-1, types, self.weight.size(1))  # [E M, K, h]
-        h = self.act(torch.baddbmm(self.bias, h.transpose(0, 1), self.weight))  # [K, E M, F']
-        z = edges[..., self.skipped :].reshape(-1, types, 1).transpose(0, 1)  # [K, E M, 1]
-        return edge_to_node((h * z).sum(0).view(*pairs, -1), len(nodes))
+        z = edges[..., self.skipped :]
+        h = self.act(self.pair(nodes, senders))  # [E, M, K h]
+        if self.active == 1:
+            h = self.act(F.linear(h, self.weight[0].T, self.bias[0, 0])) * z  # [E, M, F']
+        else:
+            h = h.view(-1, self.active, self.weight.size(1)).transpose(0, 1)  # [K, E M, h]
+            h = self.act(torch.baddbmm(self.bias, h, self.weight))  # [K, E M, F']
+            h = (h * z.reshape(-1, self.active, 1).transpose(0, 1)).sum(0).view(*z.shape[:2], -1)
+        return edge_to_node(h, len(nodes))
 
 
 class Update(nn.Module):

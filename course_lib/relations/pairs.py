@@ -14,6 +14,8 @@ Source: Kipf, Fetaya, Wang, Welling and Zemel 2018, https://arxiv.org/abs/1802.0
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +33,7 @@ def node_to_edge(sent: Tensor, received: Tensor, senders: Tensor | None = None) 
     if senders is None:
         senders = complete_graph(bodies, sent.device)[0]
     picked = sent.index_select(0, senders).unflatten(0, (bodies, bodies - 1))
-    return (picked + received.unsqueeze(1)).flatten(0, 1)  # [N, N - 1, ..., F] -> [E, ..., F]
+    return (picked.add_(received.unsqueeze(1))).flatten(0, 1)  # [N, N - 1, ..., F] -> [E, ..., F]
 
 
 def edge_to_node(edges: Tensor, bodies: int) -> Tensor:
@@ -51,19 +53,20 @@ class PairLinear(nn.Module):
     """W [h_j; h_i] + b of every ordered pair (j, i): [N, ..., F] -> [E, ..., F'].
 
     W = [W_s, W_r] by columns, so W [h_j; h_i] = W_s h_j + W_r h_i: a body is multiplied twice, not
-    once in each of its 2 (N - 1) pairs. `weight` [F', 2 F] and `bias` are those of a plain
-    `nn.Linear(2 F, F')` on the concatenation.
+    once in each of its 2 (N - 1) pairs. Drawn as the weights of `nn.Linear(2 F, F')` are.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(2 * in_features, out_features)
+        self.sender = nn.Linear(in_features, out_features)  # W_s and b
+        self.receiver = nn.Linear(in_features, out_features, bias=False)  # W_r
+        bound = 1 / math.sqrt(2 * in_features)
+        for weights in self.parameters():
+            nn.init.uniform_(weights, -bound, bound)
 
     def forward(self, nodes: Tensor, senders: Tensor | None = None) -> Tensor:
         """nodes [N, ..., F] -> [E, ..., F']."""
-        by_sender, by_receiver = self.linear.weight.chunk(2, 1)
-        sent = F.linear(nodes, by_sender, self.linear.bias)
-        return node_to_edge(sent, F.linear(nodes, by_receiver), senders)
+        return node_to_edge(self.sender(nodes), self.receiver(nodes), senders)
 
 
 class MLP(nn.Module):
