@@ -7,10 +7,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from course_lib.exercises.variational_autoencoders import reference, unit
-from tests.exercises.failures import failures
 
 
 def named(name, answer) -> str:
@@ -19,28 +17,64 @@ def named(name, answer) -> str:
     return said.partition("mistake ")[2]
 
 
+def is_named(name, answer, words) -> bool:
+    """Whether the verdict names a mistake in these words; no words: none of the names would be true."""
+    said = named(name, answer)
+    return words in said if words else said == ""
+
+
 def test_the_mistakes_are_not_too_many_to_be_graded():
-    assert sum(len(e.mistakes) for e in unit.exercises.values()) <= 75
+    assert sum(len(e.mistakes) for e in unit.exercises.values()) <= 96
 
 
 # 1 to 3 -------------------------------------------------------------------------------------------
 
 
-def test_components_written_by_columns_or_left_as_codes_are_named():
-    def turned(train, test, k):
-        mean = train.mean(0)
-        _, _, found = torch.linalg.svd(train - mean)
-        return mean + (test - mean) @ found[:, :k] @ found[:, :k].T
+def components(centre, directions, back):
+    """Through k directions: what is taken off test, how directions come of train, what is given back."""
 
-    def codes(train, test, k):
+    def answer(train, test, k):
         mean = train.mean(0)
-        return (test - mean) @ -torch.linalg.svd(train - mean).Vh[:k].T
+        span = directions(train - mean, k)  # [k, D]
+        return (test - centre(mean, test)) @ span.T @ span + back(mean, test)
 
-    assert "transposed already" in named("pca_reconstruct", turned)
-    assert "These are the codes" in named("pca_reconstruct", codes)
+    return answer
+
+
+def first(rows, k):
+    return torch.linalg.svd(rows, full_matrices=False).Vh[:k]
+
+
+def its_mean(mean, test):
+    return mean
+
+
+PCA_FORMS = [
+    (components(its_mean, lambda r, k: torch.linalg.svd(r)[2][:, :k].T, its_mean), "rows"),
+    (
+        components(
+            its_mean, lambda r, k: torch.linalg.svd(r, full_matrices=False)[2][:, :k].T, its_mean
+        ),
+        "transposed already",
+    ),
+    (components(lambda m, test: 0.0, first, its_mean), "not taken off test"),
+    (components(its_mean, first, lambda m, test: 0.0), "not given back"),
+    (components(lambda m, test: test.mean(0), first, lambda m, test: test.mean(0)), "own mean"),
+    (components(its_mean, lambda r, k: first(r, len(r)), its_mean), "nothing is lost"),
+    (lambda train, test, k: (test - train.mean(0)) @ -first(train - train.mean(0), k).T, "codes"),
+]
+
+
+@pytest.mark.parametrize(("answer", "words"), PCA_FORMS)
+def test_forms_of_wrong_components_are_named(answer, words):
+    assert is_named("pca_reconstruct", answer, words)
 
 
 KL_FORMS = [
+    (lambda m, v: 0.5 * (m**2 + v.exp() - v).sum(-1), "there is a -1 in the sum for EACH"),
+    (lambda m, v: 0.5 * ((m**2 + v.exp() - v).sum(-1) - 1), "there is a -1 in the sum for EACH"),
+    (lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v).sum(-1), "The sign of log sigma^2"),
+    (lambda m, v: 0.5 * (m**2 + (v / 2).exp() - 1 - v / 2).sum(-1), "sigma and log sigma"),
     (lambda m, v: 0.5 * (1 + v - m**2 - v.exp()).sum(-1), "The sign is turned"),
     (lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v).mean(1), "mean over the k latents"),
     (lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v).mean(), "You reduced the batch"),
@@ -61,10 +95,14 @@ KL_FORMS = [
 
 @pytest.mark.parametrize(("answer", "words"), KL_FORMS)
 def test_forms_of_a_wrong_kl_are_named(answer, words):
-    assert words in named("gaussian_kl", answer)
+    assert is_named("gaussian_kl", answer, words)
 
 
 DRAW_FORMS = [
+    (lambda m, v, e: (m + e) * (v / 2).exp(), "The mean is multiplied"),
+    (lambda m, v, e: v.exp().sqrt() * e, "The mean is missing"),
+    (lambda m, v, e: m + 0.5 * v.exp() * e, "You halved after exp"),
+    (lambda m, v, e: m * (v / 2).exp() + e, ""),
     (lambda m, v, e: m + v.exp() * e, "scaled by the variance"),
     (lambda m, v, e: e * v + m, "log_var for sigma"),
     (lambda m, v, e: m + v.sqrt() * e, "nan"),
@@ -78,7 +116,7 @@ DRAW_FORMS = [
 
 @pytest.mark.parametrize(("answer", "words"), DRAW_FORMS)
 def test_forms_of_a_wrong_draw_are_named(answer, words):
-    assert words in named("reparameterise", answer)
+    assert is_named("reparameterise", answer, words)
 
 
 # 4 and 6 ------------------------------------------------------------------------------------------
@@ -99,6 +137,12 @@ def bound(entropy=lambda a, x: cross_entropy(a, x).sum(1), combine=None):
 
 
 ELBO_FORMS = [
+    (bound(combine=lambda r, kl, b: (-r - b * kl, r, kl)), "You added -KL"),
+    (bound(combine=lambda r, kl, b: (r - b * kl, r, b * kl)), "carries beta"),
+    (bound(combine=lambda r, kl, b: (r, r - b * kl, kl)), "another order"),
+    (bound(lambda a, x: cross_entropy(x, a).sum(1)), "exchanged"),
+    (bound(lambda a, x: (a.exp() + 1).log().sum(1) - (x * a).sum(1)), "Right for small logits"),
+    (bound(lambda a, x: cross_entropy(a.clamp(-150, 150), x).sum(1)), "Right for small logits"),
     (bound(combine=lambda r, kl, b: (r + b * kl, r, kl)), "You added the KL"),
     (bound(combine=lambda r, kl, b: (-r - b * kl, -r, kl)), "You added -KL"),
     (bound(combine=lambda r, kl, b: (-r + b * kl, -r, kl)), "This is the loss"),
@@ -118,7 +162,7 @@ ELBO_FORMS = [
 
 @pytest.mark.parametrize(("answer", "words"), ELBO_FORMS)
 def test_forms_of_a_wrong_bound_are_named(answer, words):
-    assert words in named("elbo", answer)
+    assert is_named("elbo", answer, words)
 
 
 def weighted(average, prior=1.0, q=-1.0, cut=()):
@@ -139,55 +183,48 @@ def safe(weights):
     return weights.logsumexp(0) - math.log(len(weights))
 
 
+def no_row_of_its_own(weights):
+    """The largest of all rows is taken out, where each row has a largest of its own."""
+    return (weights - weights.max()).exp().mean(0).log() + weights.max()
+
+
+def closed_form(likelihood, z, mean, log_var):
+    return safe(likelihood) - 0.5 * (mean**2 + log_var.exp() - 1 - log_var).sum(-1)
+
+
+def half_a_constant(likelihood, z, mean, log_var):
+    log_q = -0.5 * ((z - mean) ** 2 / log_var.exp() + log_var + math.log(2 * math.pi))
+    return safe(likelihood - 0.5 * (z**2).sum(-1) - log_q.sum(-1))
+
+
+def loose_brackets(likelihood, z, mean, log_var):
+    log_q = -((z - mean) ** 2) / 2 * log_var.exp() - log_var / 2
+    return safe(likelihood - 0.5 * (z**2).sum(-1) - log_q.sum(-1))
+
+
 IWAE_FORMS = [
+    (weighted(no_row_of_its_own), "Right while all weights are moderate"),
+    (closed_form, "the KL in closed form"),
+    (half_a_constant, "Yours has it once"),
+    (loose_brackets, "in brackets"),
     (weighted(lambda w: w.mean(0)), "that is the ELBO"),
     (weighted(lambda w: w.logsumexp(0)), "log K is missing"),
-    (weighted(lambda w: w.exp().sum(0).log() - math.log(len(w))), "Right for small images"),
+    (
+        weighted(lambda w: w.exp().sum(0).log() - math.log(len(w))),
+        "Right while all weights are moderate",
+    ),
     (weighted(lambda w: w.logsumexp(1) - math.log(w.shape[1])), "You averaged over the batch"),
-    (weighted(safe, cut=(0,)), "a gradient is cut"),
-    (weighted(safe, cut=(1,)), "a gradient is cut"),
-    (weighted(safe, cut=(2,)), "a gradient is cut"),
-    (weighted(safe, cut=(3,)), "a gradient is cut"),
+    *((weighted(safe, cut=(i,)), "a gradient is cut") for i in range(4)),
 ]
 
 
 @pytest.mark.parametrize(("answer", "words"), IWAE_FORMS)
 def test_forms_of_a_wrong_tighter_bound_are_named(answer, words):
-    assert words in named("iwae_bound", answer)
+    assert is_named("iwae_bound", answer, words)
 
 
 def test_with_both_constants_the_bound_is_right():
     assert unit.verdict("iwae_bound", weighted(safe)).status == "passed"
-
-
-# 5 ------------------------------------------------------------------------------------------------
-
-
-def test_networks_in_a_list_or_alone_are_named():
-    def both(x, latent_size, epochs, beta):
-        return [nn.Linear(2, 2), nn.Linear(2, 2)]
-
-    def alone(x, latent_size, epochs, beta):
-        return nn.Linear(2, 2)
-
-    for answer in (both, alone):
-        assert "the networks themselves" in named("train_vae", answer)
-
-
-@pytest.mark.parametrize("change", [lambda w: w[:4], lambda w: [w[0].T, *w[1:]], lambda w: w[0]])
-def test_what_is_no_list_of_weights_fails_in_words(change):
-    def answer(x, latent_size, epochs, beta):
-        return change(reference.fit_vae(x, latent_size, 1, beta))
-
-    verdict = unit.verdict("train_vae", answer)
-    assert verdict.status == "failed" and "cannot be judged" not in "".join(verdict.lines)
-
-
-def test_weights_learned_on_one_batch_alone_do_not_pass():
-    def answer(x, latent_size, epochs, beta):
-        return reference.fit_vae(x[:64], latent_size, epochs, beta)
-
-    assert failures(unit.find("train_vae"), answer)
 
 
 # 7 and 8 ------------------------------------------------------------------------------------------
@@ -210,7 +247,26 @@ def right(uniform):
     return -(-uniform.log()).log()
 
 
+def relaxed(soft_of):
+    """A relaxed draw whose soft value is made otherwise."""
+
+    def answer(logits, uniform, tau, hard):
+        soft = soft_of(logits, right(uniform), tau)
+        return F.one_hot(soft.argmax(-1), soft.shape[-1]) + soft - soft.detach() if hard else soft
+
+    return answer
+
+
 GUMBEL_FORMS = [
+    (relaxed(lambda a, g, tau: (a + g / tau).softmax(-1)), "Only the noise is divided"),
+    (relaxed(lambda a, g, tau: (a / tau + g).softmax(-1)), "Only the logits are divided"),
+    (relaxed(lambda a, g, tau: ((a + g) / tau).softmax(1)), "wrong axis"),
+    (relaxed(lambda a, g, tau: ((a + g) / tau).softmax(0)), "wrong axis"),
+    (relaxed(lambda a, g, tau: ((a.detach() + g) / tau).softmax(-1)), "no gradient reaches"),
+    (gumbel(lambda u: torch.randn_like(u)), "noise of your own"),
+    (gumbel(lambda u: right(torch.rand(u.shape))), "noise of your own"),
+    (gumbel(right, lambda s: (s > 0.5).float() + s - s.detach()), "You rounded"),
+    (gumbel(right, lambda s: F.one_hot(s.argmax(-1), s.shape[-1]) + s), "not taken off again"),
     (gumbel(lambda u: 0.0), "the noise is missing"),
     (gumbel(lambda u: (-u.log()).log()), "wrong sign"),
     (gumbel(lambda u: -u.log()), "One logarithm is missing"),
@@ -223,10 +279,12 @@ GUMBEL_FORMS = [
 
 @pytest.mark.parametrize(("answer", "words"), GUMBEL_FORMS)
 def test_forms_of_a_wrong_relaxed_draw_are_named(answer, words):
-    assert words in named("gumbel_softmax", answer)
+    assert is_named("gumbel_softmax", answer, words)
 
 
 ACTIVE_FORMS = [
+    (lambda m, t: (m - m.mean(0)).abs().mean(0) > t, ""),
+    (lambda m, t: m > t, ""),
     (lambda m, t: m.std(0) > t, "standard deviation"),
     (lambda m, t: (m**2).mean(0) > t, "average is not taken off"),
     (lambda m, t: m.var(0) < t, "other way round"),
@@ -237,4 +295,4 @@ ACTIVE_FORMS = [
 
 @pytest.mark.parametrize(("answer", "words"), ACTIVE_FORMS)
 def test_forms_of_wrong_activity_are_named(answer, words):
-    assert words in named("active_units", answer)
+    assert is_named("active_units", answer, words)

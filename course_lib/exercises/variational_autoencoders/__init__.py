@@ -4,6 +4,7 @@ A lab begins with `from course_lib.exercises.variational_autoencoders import che
 """
 
 from course_lib.exercises.variational_autoencoders import (
+    activity,
     bounds,
     components,
     discrete,
@@ -17,6 +18,7 @@ unit = components.unit
 check = unit.check
 
 __all__ = [
+    "activity",
     "bounds",
     "check",
     "components",

@@ -31,16 +31,20 @@ def elbo(answer, case: Case) -> None:
     x = (case.uniform(batch, pixels) < 0.5).float()
     x[0, 0], x[0, 1] = 0.0, 1.0
     logits, (mean, log_var) = 2 * case.normal(batch, pixels), posterior(case, batch, latents)
-    sure = torch.where(x == 1, 150.0, -150.0)  # right and wrong beyond what exp can hold
+    large = 150 + 500 * case.uniform(batch, pixels)  # beyond what exp can hold
+    sure = torch.where(x == 1, large, -large)  # right, and wrong in every other pixel
     sure[:, 1::2] = -sure[:, 1::2]
     more = case.uniform(1, low=2.0, high=4.0).item()
     for given, beta, label in (
         (logits, 1.0, "beta = 1"),
         (logits, more, "beta > 1"),
-        (sure, 1.0, "logits of 150"),
+        (sure, 1.0, "logits of 150 and more"),
     ):
         expected = reference.elbo(given, x, mean, log_var, beta)
         case.expect(answer(given, x, mean, log_var, beta), expected, label=label)
+        case.observations[-1].given.update(pixels=pixels, latents=latents)
+    alone = *(tensor[:1] for tensor in (logits, x, mean, log_var)), more
+    case.expect(answer(*alone), reference.elbo(*alone), label="one row")
     for argument in (0, 2, 3):
         case.expect_gradient(
             answer, reference.elbo, logits, x, mean, log_var, wrt=argument, extra=(more,)
@@ -64,9 +68,20 @@ def kl_added(logits, x, mean, log_var, beta):
     return reconstruction + beta * kl, reconstruction, kl
 
 
-@elbo.mistake(
+def _loss_minus_kl(observations) -> bool:
+    """The first entry is cross-entropy - beta KL, whatever the sign of the second."""
+    seen = [(o.got[0], o.expected) for o in observations[:2]]
+    return all(_close(first, bound - 2 * likelihood) for first, (bound, likelihood, _) in seen)
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, 1e-3, 1e-4)
+
+
+@elbo.symptom(
+    _loss_minus_kl,
     "You added -KL to what is already a loss: the cross-entropy is minus the reconstruction. The loss is cross-entropy "
-    "PLUS KL, and the bound is its negative."
+    "PLUS KL, and the bound is its negative.",
 )
 def minus_kl_in_the_loss(logits, x, mean, log_var, beta):
     _, reconstruction, kl = reference.elbo(logits, x, mean, log_var, beta)
@@ -87,12 +102,59 @@ def loss_first(logits, x, mean, log_var, beta):
     return -bound, *others
 
 
-@elbo.mistake(
+def _per_pixel(observations) -> bool:
+    return all(
+        _close(o.got[1].abs() * o.given["pixels"], o.expected[1].abs()) for o in observations[:2]
+    )
+
+
+@elbo.symptom(
+    _per_pixel,
     "You averaged over the pixels. An image's log-likelihood is their sum; with a mean over D pixels the KL weighs "
-    "D times as much: this is beta = D."
+    "D times as much: this is beta = D.",
 )
 def mean_over_pixels(logits, x, mean, log_var, beta):
     return _bound(_log_p(logits, x).mean(-1), reference.gaussian_kl(mean, log_var), beta)
+
+
+def _per_latent(observations) -> bool:
+    return all(_close(o.got[2] * o.given["latents"], o.expected[2]) for o in observations[:2])
+
+
+@elbo.symptom(
+    _per_latent, "You averaged the KL over the latents: it is the SUM of theirs, as in exercise 2."
+)
+def mean_over_latents(logits, x, mean, log_var, beta):
+    likelihood, kl = _log_p(logits, x).sum(-1), reference.gaussian_kl(mean, log_var)
+    return _bound(likelihood, kl / mean.shape[-1], beta)
+
+
+def _out_of_order(observations) -> bool:
+    """The three right results, none twice, in another order."""
+    for o in observations[:2]:
+        found = [[_close(g, e) for e in o.expected].index(True) for g in o.got]
+        if sorted(found) != [0, 1, 2] or found == [0, 1, 2]:
+            return False
+    return True
+
+
+@elbo.symptom(_out_of_order, "Right, but in another order: the bound, the reconstruction, the KL.")
+def out_of_order(logits, x, mean, log_var, beta):
+    bound, likelihood, kl = reference.elbo(logits, x, mean, log_var, beta)
+    return likelihood, kl, bound
+
+
+@elbo.mistake(
+    "The KL you return carries beta. beta belongs into the bound alone: the third result is the KL as it is."
+)
+def kl_with_beta(logits, x, mean, log_var, beta):
+    bound, likelihood, kl = reference.elbo(logits, x, mean, log_var, beta)
+    return bound, likelihood, beta * kl
+
+
+@elbo.mistake("Logits and image are exchanged: the function with_logits takes the logits first.")
+def exchanged(logits, x, mean, log_var, beta):
+    return _bound(_log_p(x, logits).sum(-1), reference.gaussian_kl(mean, log_var), beta)
 
 
 def _three_numbers(observations) -> bool:
@@ -141,8 +203,7 @@ def log_of_a_logit(logits, x, mean, log_var, beta):
 
 def _too_sure(observations) -> bool:
     """Right but where the logits are large."""
-    values = [o for o in observations if o.kind == "value"]
-    return [o.failure() is None for o in values] == [True, True, False]
+    return [o.failure() is None for o in observations[:4]] == [True, True, False, True]
 
 
 @elbo.symptom(

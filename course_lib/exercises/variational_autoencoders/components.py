@@ -51,7 +51,12 @@ def pca_reconstruct(answer, case: Case) -> None:
         test = _rows(case, case.size(3, 4), pixels) + 1.5
         expected = reference.pca_reconstruct(train, test, k)
         case.expect(answer(train, test, k), expected, label=label, rtol=1e-3, atol=1e-3)
-        case.observations[-1].given["codes"] = (len(test), k)
+        case.observations[-1].given.update(
+            codes=(len(test), k), test=test, columns=_by_columns(train, test, k)
+        )
+    case.expect(answer(train, test[:1], k), expected[:1], "one row", 1e-3, 1e-3)
+    case.observations[-1].given["codes"] = (1, k)
+    case.expect_gradient(answer, reference.pca_reconstruct, train, test, wrt=1, extra=(k,))
 
 
 def _rows(case: Case, rows: int, pixels: int) -> Tensor:
@@ -71,11 +76,26 @@ def _through(test, mean, span):
     return mean + (test - mean) @ span.T @ span
 
 
+def _by_columns(train, test, k):
+    """Through columns of what svd returns last, in place of its rows."""
+    mean = train.mean(0)
+    return _through(test, mean, torch.linalg.svd(train - mean).Vh[:, :k].T)
+
+
 @pca_reconstruct.mistake(
     "Nothing was centred: the first direction then points at the mean. Subtract train's mean first, add it at the end."
 )
 def not_centred(train, test, k):
     return _through(test, 0.0, _directions(train)[:k])
+
+
+@pca_reconstruct.mistake(
+    "The mean is added at the end but was not taken off test: the code of x is (x - m) W^T."
+)
+def test_not_centred(train, test, k):
+    mean = train.mean(0)
+    span = _directions(train - mean)[:k]
+    return mean + test @ span.T @ span
 
 
 @pca_reconstruct.mistake(
@@ -114,18 +134,39 @@ def smallest(train, test, k):
     return _through(test, mean, _directions(train - mean)[-k:])
 
 
-@pca_reconstruct.mistake(
-    "You took columns of what svd returned last. It is transposed already (hence Vh): the directions are its rows."
+def _columns(observations) -> bool:
+    """With more rows than pixels the columns fit as well (with fewer they may not)."""
+    seen = observations[0]
+    return torch.allclose(seen.got.double(), seen.given["columns"].double(), 1e-3, 1e-3)
+
+
+@pca_reconstruct.symptom(
+    _columns,
+    "You took columns of what svd returned last. It is transposed already (hence Vh): the directions are its rows.",
 )
 def columns(train, test, k):
+    return _by_columns(train, test, k)
+
+
+def _nothing_lost(observations) -> bool:
+    seen = observations[0]
+    return torch.allclose(seen.got.double(), seen.given["test"].double(), 1e-3, 1e-3)
+
+
+@pca_reconstruct.symptom(
+    _nothing_lost,
+    "test comes back as it was: through all D directions nothing is lost. Keep the first k alone.",
+)
+def all_directions(train, test, k):
     mean = train.mean(0)
-    return _through(test, mean, torch.linalg.svd(train - mean).Vh[:, :k].T)
+    return _through(test, mean, _directions(train - mean))
 
 
 def _codes(observations) -> bool:
     return all(
         not isinstance(o.got, Raised) and tuple(o.got.shape) == o.given["codes"]
         for o in observations
+        if o.kind == "value"
     )
 
 

@@ -1,4 +1,4 @@
-"""Unit 07, exercises 7 and 8: discrete latents with a gradient, and which units carry anything."""
+"""Unit 07, exercise 7: discrete latents with a gradient."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from course_lib.exercises.case import Case
 from course_lib.exercises.compare import Raised
 from course_lib.exercises.variational_autoencoders import reference
+from course_lib.exercises.variational_autoencoders.gaussians import gradient_is_cut
 from course_lib.exercises.variational_autoencoders.tighter import unit
 
 # 7 ----------------------------------------------------------------------------------------------
@@ -31,9 +32,12 @@ def gumbel_softmax(answer, case: Case) -> None:
     for shape, tau, hard, label in (
         ((batch, symbols), hot, False, "tau > 1"),
         ((batch, groups, symbols), cold, False, "tau < 1, [B, n, C]"),
-        ((batch, groups, symbols), cold, True, "hard"),
+        ((1, symbols), cold, False, "one row"),
+        ((batch, groups, symbols), hot, True, "hard"),
     ):
         logits, uniform = 1.5 * case.normal(*shape), case.uniform(*shape, low=0.02, high=0.98)
+        if label == "tau > 1":  # two rows alike
+            logits[1], uniform[1] = logits[0], uniform[0]
         expected = reference.gumbel_softmax(logits, uniform, tau, hard)
         case.expect(answer(logits, uniform, tau, hard), expected, label=label)
     for hard in (False, True):
@@ -84,6 +88,20 @@ def inner_sign(logits, uniform, tau, hard):
     return _through(((logits - uniform.log().log()) / tau).softmax(-1), hard)
 
 
+def _rows_differ(observations) -> bool:
+    """Two rows of equal logits and equal noise come out unequal."""
+    got = observations[0].got
+    return float((got[0] - got[1]).abs().max()) > 1e-3
+
+
+@gumbel_softmax.symptom(
+    _rows_differ,
+    "You drew noise of your own: rows of equal logits and equal noise differ in yours. Make g of the given uniform.",
+)
+def own_noise(logits, uniform, tau, hard):
+    return _through(_soft(logits, torch.rand_like(uniform), tau), hard)
+
+
 @gumbel_softmax.mistake("tau has no effect in yours: logits and noise are both divided by it.")
 def without_tau(logits, uniform, tau, hard):
     return _through(_soft(logits, uniform, 1.0), hard)
@@ -101,13 +119,20 @@ def logits_alone(logits, uniform, tau, hard):
     return _through(_soft(logits / tau, uniform, 1.0), hard)
 
 
+@gumbel_softmax.mistake(
+    "Only the noise is divided by tau: (l + g) / tau needs its brackets. A small tau then drowns the logits in noise."
+)
+def noise_alone(logits, uniform, tau, hard):
+    noise = -(-uniform.log()).log()
+    return _through((logits + noise / tau).softmax(-1), hard)
+
+
 def _columns(observations) -> bool:
-    """The values of the soft calls sum to one over another axis than the last."""
-    return all(
-        any(torch.allclose(o.got.sum(axis), torch.tensor(1.0)) for axis in range(o.got.dim() - 1))
-        and not torch.allclose(o.got.sum(-1), torch.tensor(1.0))
-        for o in observations[:2]
-    )
+    """The values of the soft call with three axes sum to one over another axis than the last."""
+    got = observations[1].got
+    return any(
+        torch.allclose(got.sum(axis), torch.tensor(1.0)) for axis in (0, 1)
+    ) and not torch.allclose(got.sum(-1), torch.tensor(1.0))
 
 
 @gumbel_softmax.symptom(
@@ -124,6 +149,29 @@ def never_hard(logits, uniform, tau, hard):
 
 
 @gumbel_softmax.mistake(
+    "It is the other way round: with hard=True the value is one-hot, with hard=False it is the soft one."
+)
+def hard_turned(logits, uniform, tau, hard):
+    return _through(_soft(logits, uniform, tau), not hard)
+
+
+@gumbel_softmax.mistake(
+    "The soft value is added and not taken off again: one_hot + soft - soft.detach() has the value of one_hot."
+)
+def added(logits, uniform, tau, hard):
+    soft = _soft(logits, uniform, tau)
+    return _through(soft, True).detach() + soft if hard else soft
+
+
+@gumbel_softmax.mistake(
+    "You rounded: where several categories share, none reaches 1/2. The 1 stands at the LARGEST entry, argmax."
+)
+def rounded(logits, uniform, tau, hard):
+    soft = _soft(logits, uniform, tau)
+    return soft.round() + soft - soft.detach() if hard else soft
+
+
+@gumbel_softmax.mistake(
     "Your one-hot stands at the largest logit, without noise: nothing is drawn. Take the argmax of the soft value."
 )
 def likeliest(logits, uniform, tau, hard):
@@ -133,8 +181,8 @@ def likeliest(logits, uniform, tau, hard):
 
 
 def _indices(observations) -> bool:
-    soft, second, hard = observations[:3]
-    right = soft.failure() is None and second.failure() is None
+    *soft, hard = observations[:4]
+    right = all(o.failure() is None for o in soft)
     return right and not isinstance(hard.got, Raised) and hard.got.dim() == hard.expected.dim() - 1
 
 
@@ -149,7 +197,7 @@ def indices(logits, uniform, tau, hard):
 
 def _no_way_back(observations) -> bool:
     """All values and the soft gradient are right; the hard gradient is not."""
-    return [o.failure() is None for o in observations] == [True, True, True, True, False]
+    return [o.failure() is None for o in observations] == [True] * 5 + [False]
 
 
 @gumbel_softmax.symptom(
@@ -162,84 +210,10 @@ def no_way_back(logits, uniform, tau, hard):
     return F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype) if hard else soft
 
 
-# 8 ----------------------------------------------------------------------------------------------
-
-
-@unit.exercise(
-    points=1,
-    minutes=4,
-    reference=reference.active_units,
-    hints=[
-        "A unit is asleep if its mean is the same for every image, whatever number that is.",
-        "The variance of each column, over the rows: axis 0. Then compare with the threshold.",
-    ],
+@gumbel_softmax.symptom(
+    gradient_is_cut,
+    "The values are right, but no gradient reaches the logits, not even through the soft value: was there no_grad, "
+    ".data or .detach() on the way?",
 )
-def active_units(answer, case: Case) -> None:
-    """Which latents depend on the input: bool [k], the variance over the N rows of mean [N, k] above a threshold."""
-    rows, extra = case.size(24, 40), case.size(0, 2)
-    for threshold, label in ((0.01, "threshold 0.01"), (0.2, "threshold 0.2")):
-        shapes = [  # (mean, variance) of a column
-            (1.5, 0.1 * threshold),  # asleep far from 0
-            (0.0, 0.4 * threshold),  # asleep, though its standard deviation lies above
-            (0.0, 2.5 * threshold),
-            (-1.0, 6.0 * threshold),
-            (0.0, 30.0 * threshold),
-            (0.05, 0.0),
-            *[(0.3, 8.0 * threshold)] * extra,
-        ]
-        shapes = [shapes[i] for i in case.permutation(len(shapes)).tolist()]
-        base = case.normal(rows, len(shapes))
-        base = (base - base.mean(0)) / base.std(0, correction=0)
-        center, variance = torch.tensor(shapes).unbind(1)
-        mean = center + variance.sqrt() * base
-        case.expect(answer(mean, threshold), reference.active_units(mean, threshold), label=label)
-
-
-@active_units.mistake(
-    "You compared the standard deviation. The threshold is one for the variance, its square."
-)
-def by_deviation(mean, threshold):
-    return mean.std(0) > threshold
-
-
-@active_units.mistake(
-    "The average is not taken off: a unit that always says 1.5 has a large square, but says nothing about the image."
-)
-def mean_square(mean, threshold):
-    return mean.square().mean(0) > threshold
-
-
-@active_units.mistake("This is the other way round: True where a unit is asleep.")
-def asleep(mean, threshold):
-    return mean.var(0) <= threshold
-
-
-def _of_rows(observations) -> bool:
-    return all(len(o.got) > 2 * len(o.expected) for o in observations)
-
-
-@active_units.symptom(
-    _of_rows,
-    "This is one value an image. The variance runs over the rows, axis 0: one value a unit.",
-)
-def along_units(mean, threshold):
-    return mean.var(1, correction=0) > threshold
-
-
-@active_units.mistake("The threshold has no effect: it is 0.01 in yours, whatever is given.")
-def fixed_threshold(mean, threshold):
-    return mean.var(0) > 0.01
-
-
-def _counted(observations) -> bool:
-    return all(
-        isinstance(o.got, int | float) or (not isinstance(o.got, Raised) and o.got.dim() == 0)
-        for o in observations
-    )
-
-
-@active_units.symptom(
-    _counted, "This is one number for all units. WHICH units are active is asked: a bool for each."
-)
-def counted(mean, threshold):
-    return (mean.var(0) > threshold).sum()
+def soft_without_gradient(logits, uniform, tau, hard):
+    return reference.gumbel_softmax(logits, uniform, tau, hard).detach()

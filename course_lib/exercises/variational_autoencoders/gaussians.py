@@ -105,6 +105,28 @@ def reversed_kl(mean, log_var):
     return (((1 + mean**2) / log_var.exp() - 1 + log_var) / 2).sum(-1)
 
 
+@gaussian_kl.mistake(
+    "The sign of log sigma^2 is turned: the formula subtracts it, so that a narrow q costs much."
+)
+def logarithm_added(mean, log_var):
+    return _terms(mean, log_var.exp(), -log_var).sum(-1)
+
+
+def _off_by_a_constant(observations) -> bool:
+    """The same number too much or too little in every row of every call: k is the same in all."""
+    gaps = torch.cat([o.got - o.expected for o in observations if o.kind == "value"])
+    return bool((gaps - gaps[0]).abs().max() < 1e-2) and abs(float(gaps[0])) > 0.1
+
+
+@gaussian_kl.symptom(
+    _off_by_a_constant,
+    "Yours differs from the KL by one number, whatever is given: there is a -1 in the sum for EACH latent. Where q is "
+    "the prior the KL is 0.",
+)
+def without_ones(mean, log_var):
+    return (mean**2 + log_var.exp() - log_var).sum(-1) / 2
+
+
 @gaussian_kl.mistake("The factor 1/2 is missing: yours is twice the KL.")
 def not_halved(mean, log_var):
     return 2 * reference.gaussian_kl(mean, log_var)
@@ -115,6 +137,14 @@ def not_halved(mean, log_var):
 )
 def sigma_for_variance(mean, log_var):
     return _terms(mean, (log_var / 2).exp(), log_var).sum(-1)
+
+
+@gaussian_kl.mistake(
+    "You took sigma and log sigma where the formula has sigma^2 and log sigma^2. These are exp(log_var) and log_var "
+    "itself."
+)
+def sigma_throughout(mean, log_var):
+    return _terms(mean, (log_var / 2).exp(), log_var / 2).sum(-1)
 
 
 @gaussian_kl.mistake(
@@ -168,8 +198,10 @@ def reparameterise(answer, case: Case) -> None:
         expected = reference.reparameterise(mean, log_var, noise)
         label = "one draw a row" if len(shape) == 2 else "S draws a row"
         case.expect(answer(mean, log_var, noise), expected, label=label)
-    still = torch.zeros(batch, latents)
-    case.expect(answer(mean, log_var, still), mean, label="noise of zeros")
+    alike = [tensor[:1].repeat(batch, 1) for tensor in (mean, log_var)]
+    case.expect(answer(*alike, torch.zeros(batch, latents)), alike[0], label="noise of zeros")
+    alone = mean[:1], log_var[:1], case.normal(1, latents)
+    case.expect(answer(*alone), reference.reparameterise(*alone), label="one row")
     for argument in (0, 1):
         case.expect_gradient(answer, reference.reparameterise, mean, log_var, noise, wrt=argument)
 
@@ -184,6 +216,23 @@ def variance_for_sigma(mean, log_var, noise):
 @reparameterise.mistake("You took log_var for sigma. sigma is exp(log_var / 2), positive always.")
 def log_var_for_sigma(mean, log_var, noise):
     return mean + log_var * noise
+
+
+@reparameterise.mistake(
+    "You halved after exp: sigma is the root of exp(log_var), which is exp(log_var / 2)."
+)
+def halved_too_late(mean, log_var, noise):
+    return mean + log_var.exp() / 2 * noise
+
+
+@reparameterise.mistake("The mean is missing: the draws lie around 0.")
+def mean_missing(mean, log_var, noise):
+    return (log_var / 2).exp() * noise
+
+
+@reparameterise.mistake("The mean is multiplied by sigma as well: only the noise is.")
+def mean_scaled(mean, log_var, noise):
+    return (mean + noise) * (log_var / 2).exp()
 
 
 @reparameterise.mistake("sigma is missing: the noise comes in with the standard deviation 1.")
@@ -206,16 +255,15 @@ def root_of_log(mean, log_var, noise):
     return mean + log_var.sqrt() * noise
 
 
-def _moves_without_noise(observations) -> bool:
-    """Noise of zeros does not give the mean, but numbers on both sides of it."""
-    seen = observations[2]
-    away = _tensor(seen.got) - seen.expected
-    return bool((away > 1e-3).any() and (away < -1e-3).any())
+def _rows_differ(observations) -> bool:
+    """Rows of equal mean, log_var and noise come out unequal."""
+    got = _tensor(observations[2].got)
+    return float((got - got[:1]).abs().max()) > 1e-3
 
 
 @reparameterise.symptom(
-    _moves_without_noise,
-    "You drew noise of your own: where the given noise is 0, z is to be the mean. Use the noise that is given.",
+    _rows_differ,
+    "You drew noise of your own: rows of equal mean, variance and noise differ in yours. Use the noise that is given.",
 )
 def own_noise(mean, log_var, noise):
     return reference.reparameterise(mean, log_var, torch.randn_like(noise))

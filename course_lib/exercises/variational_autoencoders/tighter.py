@@ -29,16 +29,23 @@ def iwae_bound(answer, case: Case) -> None:
     """log of the mean of p(z) p(x | z) / q(z | x) over K draws: log_likelihood [K, B], z [K, B, k] -> [B]."""
     batch, latents = case.size(2, 3), case.size(2, 3)
     mean, log_var = posterior(case, batch, latents)
-    for draws, level, label in (
-        (batch + case.size(2, 3), -3.0, "K draws"),
-        (1, -3.0, "K = 1"),
-        (batch + case.size(3, 5), -900.0, "log-likelihoods near -900"),
+    for draws, apart, label in (
+        (batch + case.size(2, 3), 0.0, "K draws"),
+        (1, 0.0, "K = 1"),
+        (batch + case.size(3, 5), 150.0, "log-likelihoods of -900 and less"),
     ):
         z = reference.reparameterise(mean, log_var, case.normal(draws, batch, latents))
-        likelihood = level + 1.5 * case.normal(draws, batch)
-        given = likelihood, z, mean, log_var
+        steps = (
+            case.permutation(draws)[:, None] + 6 + torch.arange(batch)
+        )  # rows and draws lie apart
+        likelihood = 1.5 * case.normal(draws, batch) - 3
+        given = likelihood - apart * steps, z, mean, log_var
         case.expect(answer(*given), reference.iwae_bound(*given), label=label)
-    near = (likelihood + 890.0, *given[1:])
+        case.observations[-1].given["draws"] = draws
+    near = likelihood, z, mean, log_var
+    alone = likelihood[:, :1], z[:, :1], mean[:1], log_var[:1]
+    case.expect(answer(*alone), reference.iwae_bound(*alone), label="one row")
+    case.observations[-1].given["draws"] = draws
     for argument in range(4):
         case.expect_gradient(answer, reference.iwae_bound, *near, wrt=argument)
 
@@ -71,6 +78,36 @@ def log_of_sum(*given):
     return _weights(*given).logsumexp(0)
 
 
+def _off_by_a_constant(observations) -> bool:
+    """One number too much or too little in every row, whatever K is."""
+    gaps = torch.cat([o.got - o.expected for o in (*observations[:2], observations[3])])
+    return bool((gaps - gaps[0]).abs().max() < 1e-3) and abs(float(gaps[0])) > 0.1
+
+
+@iwae_bound.symptom(
+    _off_by_a_constant,
+    "Right but for one number: log(2 pi) / 2 for each latent stands in BOTH densities and cancels. Yours has it once.",
+)
+def constant_in_one(log_likelihood, z, mean, log_var):
+    constant = z.shape[-1] * math.log(2 * math.pi) / 2
+    return reference.iwae_bound(log_likelihood, z, mean, log_var) + constant
+
+
+@iwae_bound.mistake(
+    "You subtracted the KL in closed form. Here every draw has a weight of its own, with its own log p(z) and log q(z)."
+)
+def closed_form(log_likelihood, z, mean, log_var):
+    return _log_mean(log_likelihood) - reference.gaussian_kl(mean, log_var)
+
+
+@iwae_bound.mistake(
+    "The square is multiplied by the variance in yours: a / 2 * b is (a / 2) * b. Put 2 * sigma^2 in brackets."
+)
+def times_variance(log_likelihood, z, mean, log_var):
+    density = -((z - mean) ** 2 * log_var.exp() + log_var).sum(-1) / 2
+    return _log_mean(log_likelihood + _log_normal(z, 0.0, 0.0) - density)
+
+
 @iwae_bound.mistake("The prior p(z) is missing from the weights.")
 def without_prior(log_likelihood, z, mean, log_var):
     return _log_mean(log_likelihood - _log_normal(z, mean, log_var))
@@ -98,7 +135,7 @@ def without_width(log_likelihood, z, mean, log_var):
 
 def _over_batch(observations) -> bool:
     values = [o for o in observations if o.kind == "value"]
-    return all(o.got.dim() == 1 and len(o.got) != len(o.expected) for o in values)
+    return all(o.got.dim() == 1 and len(o.got) == o.given["draws"] for o in values)
 
 
 @iwae_bound.symptom(
@@ -110,12 +147,13 @@ def over_batch(*given):
 
 
 def _out_of_range(observations) -> bool:
-    return [o.failure() is None for o in observations[:3]] == [True, True, False]
+    return [o.failure() is None for o in observations[:4]] == [True, True, False, True]
 
 
 @iwae_bound.symptom(
     _out_of_range,
-    "Right for small images. exp(-900) is 0 in floats, its log -inf: torch.logsumexp takes the largest out first.",
+    "Right while all weights are moderate. exp(-900) is 0 in floats, its log -inf, and exp(150) is inf: "
+    "torch.logsumexp takes the largest out first, in each row.",
 )
 def exponentials(*given):
     return _weights(*given).exp().mean(0).log()

@@ -56,6 +56,7 @@ def expect_bound(
 
     def parts(weights: list[Tensor]) -> tuple[float, float]:
         """Reconstruction and KL in nats, on the digits held back."""
+        weights = [w.to(test.dtype) for w in weights]
         return reference.judged(weights, test, torch.Generator().manual_seed(seed))
 
     def judge(weights: Any) -> str | None:
@@ -101,7 +102,7 @@ def _weights(observations) -> list[Tensor]:
     got = list(observations[0].got)
     if _misshapen(got, 64, LATENTS) is not None:
         raise ValueError("not the weights of a VAE")
-    return got
+    return [w.to(observations[0].given["test"].dtype) for w in got]
 
 
 def _parts(observations) -> tuple[float, float, float]:
@@ -175,8 +176,8 @@ def _never_drawn(observations) -> bool:
 
 @train_vae.symptom(
     _never_drawn,
-    "Your q has the variance 1 everywhere: the decoder was trained on the mean, not on z. Without noise only the KL "
-    "sees log_var, and the KL wants 0.",
+    "Your q has the variance 1 everywhere: the decoder saw no noise of the size sigma. Was it given the mean, not z? "
+    "Then only the KL sees log_var, and the KL wants 0.",
 )
 def never_drawn(x, latent_size, epochs, beta):
     return reference.fit_vae(x, latent_size, 4, beta, noise=0.0)
@@ -192,23 +193,46 @@ def without_kl(x, latent_size, epochs, beta):
 
 @train_vae.symptom(
     lambda seen: abs(_parts(seen)[0]) < 2 and _parts(seen)[1] < 0.2,
-    "The posterior collapsed: the KL is 0 and the decoder ignores z. Was the reconstruction averaged over the pixels? "
-    "That is beta = D.",
+    "The posterior collapsed: the KL is 0, the decoder ignores z. Was the reconstruction averaged over the pixels "
+    "(beta = D)? If not: all epochs? the encoder's weights in the optimizer? the rate 5e-3?",
 )
 def collapsed(x, latent_size, epochs, beta):
     return reference.fit_vae(x, latent_size, 4, 64.0)
 
 
+def _on_the_right_side(observations) -> float:
+    """The share of pixels whose logit has the right sign."""
+    weights, x = _weights(observations), observations[0].given["test"]
+    logits = reference.decode(weights, reference.encode(weights, x)[0])
+    return float(((logits > 0) == (x > 0.5)).float().mean())
+
+
+def _sigmoid_at_the_end(observations) -> bool:
+    """Far too sure of each pixel, and yet mostly on the right side."""
+    return _parts(observations)[0] < -30 and _on_the_right_side(observations) > 0.7
+
+
 @train_vae.symptom(
-    lambda seen: _parts(seen)[0] < -40,
-    "Worse than before any training: your steps go uphill. Minimised is MINUS the bound.",
+    _sigmoid_at_the_end,
+    "The decoder's numbers are no logits: they lie on the right side, but far too far out. Is there a sigmoid behind "
+    "your decoder? elbo wants what the last nn.Linear gives.",
 )
-def uphill(x, latent_size, epochs, beta):
+def sigmoid_at_the_end(x, latent_size, epochs, beta):
+    weights = reference.fit_vae(x, latent_size, 8, beta)
+    return [40 * w if i > 5 else w for i, w in enumerate(weights)]
+
+
+@train_vae.symptom(
+    lambda seen: _parts(seen)[0] < -30 and _on_the_right_side(seen) <= 0.7,
+    "Far below independent pixels, as if other images had been learned. Is it the argument x that you train on? The "
+    "check shuffles its pixels; a notebook's `digits` will not do.",
+)
+def other_images(x, latent_size, epochs, beta):
     return reference.fit_vae(1 - x, latent_size, 4, beta)
 
 
 @train_vae.symptom(
-    lambda seen: _parts(seen)[0] < -10,
+    lambda seen: abs(_parts(seen)[0] + 19) < 3 and _parts(seen)[1] < 2,  # 64 log 2 nats are 19 more
     "The weights are about what they were at the start: is backward or step missing, or is the optimizer given others?",
 )
 def untrained(x, latent_size, epochs, beta):
@@ -230,7 +254,7 @@ def beta_ignored(x, latent_size, epochs, beta):
 @train_vae.symptom(
     lambda seen: _parts(seen)[0] > -10,
     "It learned, but too little. Batches of 64, all rows in each epoch, `epochs` epochs, Adam at 5e-3, zero_grad in "
-    "each step?",
+    "each step, one ReLU in each network?",
 )
 def too_little(x, latent_size, epochs, beta):
     return reference.fit_vae(x, latent_size, 3, beta)
