@@ -74,7 +74,7 @@ def draw_jensen(ax: Axes, values: Sequence[float]) -> None:
     ax.text(right, chord - 0.3, "mean of the logs", color=plots.ORANGE, **notes)
     gap = math.log(middle) - chord
     left = middle - 0.03 * (high - low)
-    ax.text(left, chord + gap / 2, f"{gap:.2f} nats", color=plots.GREEN, ha="right", **notes)
+    ax.text(left, chord + gap / 2, f"{gap:.3f} nats", color=plots.GREEN, ha="right", **notes)
     ax.set(xlabel="w", ylabel="log w")
 
 

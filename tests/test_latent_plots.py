@@ -44,7 +44,7 @@ def test_jensens_gap_lies_between_chord_and_curve():
     x, y = (list(values) for values in gap.get_data())
     assert x == [pytest.approx(0.3)] * 2
     assert y == pytest.approx([math.log(0.05) / 2, math.log(0.3)])
-    assert f"{y[1] - y[0]:.2f} nats" in [text.get_text() for text in ax.texts]
+    assert f"{y[1] - y[0]:.3f} nats" in [text.get_text() for text in ax.texts]
     with pytest.raises(ValueError, match="the smaller first"):
         draw_jensen(ax, (0.5, 0.1))
 
