@@ -79,9 +79,9 @@ def check_same(system: str) -> float:
     return difference
 
 
-def _seconds(call: Callable[[], Any]) -> float:
+def _seconds(call: Callable[..., Any], *arguments: Any) -> float:
     start = time.perf_counter()
-    call()
+    call(*arguments)
     return time.perf_counter() - start
 
 
@@ -92,8 +92,8 @@ def measure_time(system: str) -> dict[str, float]:
     ours(system, batch, frames=2)  # warm up
     batched, alone = [], []
     for turn in range(ROUNDS):
-        batched.append(_seconds(lambda: ours(system, batch, FRAMES, turn)) / batch)
-        alone.append(_seconds(lambda: plainly(system, made, turn, FRAMES)))
+        batched.append(_seconds(ours, system, batch, FRAMES, turn) / batch)
+        alone.append(_seconds(plainly, system, made, turn, FRAMES))
     mine, plain_loop = statistics.median(batched), statistics.median(alone)
     return {
         "batch": batch,
