@@ -79,8 +79,8 @@ PROTOCOL = [
     'Accuracy: as it stands where type 0 is "no edge"; charged bodies attract or repel, and one '
     "relabelling is chosen for the whole test set. The step size falls as half a cosine (the LSTM's: "
     "linearly); published: halved every 200 epochs.",
-    "Kuramoto: the features are the rate of the phase, its sine and cosine. Published: another set, which "
-    "also holds what the coupling contributes, 0 for an oscillator that receives nothing.",
+    "Kuramoto: the features are the rate of the phase, its sine and its cosine. A public set of features "
+    "also holds what the coupling adds to the rate, exactly 0 for an oscillator that receives nothing.",
     "correlation: a threshold fitted on the training graphs. Path: of the 196 numbers of two paths; "
     "motion: after each feature's mean over time is taken off, a row of ours. LSTM: of the single LSTM's "
     "last states.",

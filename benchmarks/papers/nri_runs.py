@@ -1,4 +1,4 @@
-"""The runs behind `benchmarks.papers.nri`: data, networks and trainings of each row, one system a time."""
+"""The runs behind `benchmarks.papers.nri`: data, networks and trainings, one system at a time."""
 
 from __future__ import annotations
 
@@ -214,8 +214,7 @@ def nri_row(task: Task, simulated: bool = False) -> dict[str, Any]:
 
     name = "NRI (simulation decoder)" if simulated else "NRI"
     model, seconds = train(task, name, "NRI", lambda: NRI(*networks(task, simulated)), run)
-    found = model.edge_types(data.seen, ROWS)
-    accuracy = edge_accuracy(found, data.test_types, relabel=task.relabel)
+    accuracy = edge_accuracy(model.edge_types(data.seen, ROWS), data.test_types, task.relabel)
     return row(task, name, seconds, accuracy, lambda x, steps: model.rollout(x, steps, ROWS))
 
 
@@ -267,9 +266,9 @@ def lstm_rows(task: Task, joint: bool) -> list[dict[str, Any]]:
     def predict(states: Tensor, steps: int) -> Tensor:
         return torch.cat([model.rollout(part, steps) for part in states.split(ROWS)])
 
+    @torch.no_grad()
     def score(states: Tensor) -> Tensor:
-        with torch.no_grad():
-            return state_correlation(torch.cat([model.last_hidden(p) for p in states.split(ROWS)]))
+        return state_correlation(torch.cat([model.last_hidden(p) for p in states.split(ROWS)]))
 
     name = "LSTM (joint)" if joint else "LSTM (single)"
     model, seconds = train(task, name, "LSTM", build, run)
@@ -284,10 +283,7 @@ def rows_of(task: Task, all_rows: bool, say: Callable[[str], None]) -> list[dict
         correlation_row(task, "correlation (motion)", lambda x: path_correlation(x, centred=True)),
         row(task, "static", predictor=lambda x, steps: static(x[:, :, -1], steps)),
     ]
-    runs: list[Callable[[], list[dict[str, Any]]]] = [
-        lambda: [nri_row(task)],
-        lambda: [supervised_row(task)],
-    ]
+    runs = [lambda: [nri_row(task)], lambda: [supervised_row(task)]]
     if all_rows:
         runs += [
             lambda: lstm_rows(task, joint=False),

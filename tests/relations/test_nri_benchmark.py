@@ -1,0 +1,123 @@
+"""Both tables of neural relational inference, with a few simulations; their figures are not judged here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import report
+from benchmarks.papers import nri as paper
+from benchmarks.papers import nri_runs as runs
+
+TINY = {
+    "simulations": dict.fromkeys(runs.SYSTEMS, 12),
+    "tests": 6,
+    "hidden": 4,
+    "batch_size": 6,
+    "lstm": {"hidden_size": 3, "num_layers": 1},
+    "epochs": dict.fromkeys(("NRI", "supervised", "graph given", "LSTM"), 1),
+}
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    for size, setting in runs.SETTINGS.items():
+        monkeypatch.setitem(runs.SETTINGS, size, setting | TINY)
+    return tmp_path
+
+
+def record(folder, size="small"):
+    return json.loads((folder / f"nri-{size}-cpu.json").read_text())
+
+
+def names(rows, key):
+    return {row["model"] for row in rows if key in row}
+
+
+def test_both_tables_stand_beside_the_published(results, capsys):
+    assert paper.main(["--seeds", "2", "--systems", "springs", "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    for published in ("99.9", "52.4", "52.7", "99.8", "3.3e-08", "8.9e-04", "2.8e-02"):
+        assert published in printed
+    rows = record(results)["rows"]
+    assert names(rows, "accuracy") == {*paper.ACCURACY_ORDER}
+    assert names(rows, "mse") == {*paper.MSE_ORDER}
+    once = {"correlation (LSTM)", "LSTM (single)", "LSTM (joint)", "NRI (simulation decoder)"}
+    for row in rows:
+        given = row["model"] in once or "graph" in row["model"]
+        assert row["runs"] == (1 if given else 2)
+        if "accuracy" in row:
+            assert 0 < row["accuracy"] <= 100
+            mean = sum(row["accuracy_runs"]) / row["runs"]
+            assert row["accuracy"] == pytest.approx(mean, abs=0.011)
+        if "mse" in row:
+            assert list(row["mse"]) == ["1", "10", "20"] and min(row["mse"].values()) > 0
+    static = next(row for row in rows if row["model"] == "static")
+    assert static["mse"]["1"] < static["mse"]["10"] < static["mse"]["20"]
+
+
+def test_the_full_size_resumes_from_its_checkpoints(results, tmp_path):
+    folder = tmp_path / "checkpoints"
+    call = ["--size", "full", "--systems", "kuramoto", "--bodies", "3", "--resume", str(folder)]
+    call += ["--patience", "1", "--threads", "1"]
+    assert paper.main(call) == 0
+    first = record(results, "full")["rows"]
+    assert {file.name for file in folder.iterdir()} == {
+        f"kuramoto-3-0-{name}.pt"
+        for name in (
+            "NRI",
+            "supervised",
+            "LSTM_(single)",
+            "LSTM_(joint)",
+            "NRI_(full_graph)",
+            "NRI_(true_graph)",
+        )
+    }
+    assert paper.main(call) == 0
+    again = record(results, "full")["rows"]
+    for one, other in zip(first, again, strict=True):
+        assert other["seconds_per_run"] is None
+        assert {**one, "seconds_per_run": None} == other
+
+
+def springs_task(seed=0, system="springs"):
+    setting = runs.SETTINGS["small"]
+    data = runs.load("springs", 3, setting, seed, torch.device("cpu"), False)
+    return runs.Task(data._replace(system=system), setting, "small", seed, None, None)
+
+
+def test_a_run_repeats_and_its_seed_matters(results):
+    def found(seed):
+        rows = [runs.nri_row(springs_task(seed)), runs.supervised_row(springs_task(seed))]
+        return [{**row, "seconds": None} for row in rows]
+
+    assert found(0) == found(0) != found(1)
+
+
+def test_types_are_relabelled_only_where_none_means_no_edge(results, monkeypatch):
+    def wrong(model, states, batch_size):
+        return 1 - task.data.test_types
+
+    monkeypatch.setattr(runs.NRI, "edge_types", wrong)
+    task = springs_task()
+    assert runs.nri_row(task)["accuracy"] == 0
+    task = springs_task(system="charged")
+    assert runs.nri_row(task)["accuracy"] == 100
+
+
+def test_the_graph_reaches_the_decoder(results):
+    task = springs_task()
+    full, true = (runs.graph_given_row(task, full=full)["mse"][20] for full in (True, False))
+    ones = [torch.ones_like(types) for types in (task.data.types, task.data.test_types)]
+    linked = task._replace(data=task.data._replace(types=ones[0], test_types=ones[1]))
+    assert full != true
+    assert runs.graph_given_row(linked, full=False)["mse"][20] == pytest.approx(full, rel=1e-4)
+
+
+def test_an_unknown_system_is_an_error_of_the_call(results, capsys):
+    assert paper.main(["--systems", "planets"]) == 2
+    assert "choose from springs, charged, kuramoto" in capsys.readouterr().out
+    assert list(results.iterdir()) == []
