@@ -139,8 +139,7 @@ def n_body_from(
 
         def force(x: Tensor) -> Tensor:
             apart = pair_differences(matrix, x)  # [P, 2, S]
-            inverse = (apart.square().sum(1) + softening**2).rsqrt()
-            sizes = products * inverse * inverse * inverse
+            sizes = products * (apart.square().sum(1) + softening**2).rsqrt().pow(3)  # [P, S]
             return pair_sum(matrix, apart * sizes.unsqueeze(1)) / mass.unsqueeze(1)
 
         return force

@@ -139,8 +139,7 @@ def _force(charges: Tensor, interaction: float, clamp: float) -> Force:
 
     def force(positions: Tensor) -> Tensor:
         apart = pair_differences(matrix, positions)  # [P, 2, S]
-        inverse = apart.square().sum(1).rsqrt()  # [P, S], 1 / |x_i - x_j|
-        sizes = products * inverse * inverse * inverse
+        sizes = products * apart.square().sum(1).rsqrt().pow(3)  # [P, S]
         return pair_sum(matrix, apart * sizes.unsqueeze(1)).clamp_(-clamp, clamp)
 
     return force
