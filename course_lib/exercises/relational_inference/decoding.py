@@ -11,9 +11,11 @@ from course_lib.exercises.relational_inference import reference
 from course_lib.exercises.relational_inference.pairs import gradient_is_cut, some_edges, unit
 
 
-def weights(case: Case, types: int, features: int) -> tuple[Tensor, Tensor]:
-    """message [K, 2D, D] and own [D, D], neither of them symmetric, small enough to be applied many times."""
-    return 0.3 * case.normal(types, 2 * features, features), 0.2 * case.normal(features, features)
+def weights(case: Case, types: int, features: int, nodes: int) -> tuple[Tensor, Tensor]:
+    """message [K, 2D, D] and own [D, D], not symmetric; many steps with them do not explode."""
+    message = case.normal(types, 2 * features, features) / (nodes * features**0.5)
+    own = 0.3 * case.normal(features, features) / features**0.5
+    return message, own - 0.3 * torch.eye(features)
 
 
 def soft_types(case: Case, *shape: int) -> Tensor:
@@ -39,7 +41,7 @@ def decoder_step(answer, case: Case) -> None:
     """x + x own + what reaches each body, the types weighed by z: x [B, N, D], z [B, E, K] -> [B, N, D]."""
     batch, nodes, types = case.size(2, 3), case.size(4, 5), case.size(3, 4)
     features = types + case.size(1, 2)
-    edges, (message, own) = some_edges(case, nodes), weights(case, types, features)
+    edges, (message, own) = some_edges(case, nodes), weights(case, types, features, nodes)
     x, z = case.normal(batch, nodes, features), soft_types(case, batch, edges.shape[1], types)
     for skip, label in ((False, "all types"), (True, "the first type skipped")):
         given = x, z, edges, message, own, skip

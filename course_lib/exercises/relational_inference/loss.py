@@ -42,9 +42,10 @@ def nri_loss(answer, case: Case) -> None:
         ((predicted[:1], target[:1], logits[:1], prior, wide), "one simulation"),
     ):
         case.expect(answer(*given), reference.nri_loss(*given), label=label)
-    for argument, factor in ((0, 1), (2, 1), (2, 150)):
-        given = predicted, target, factor * logits, prior
-        case.expect_gradient(answer, reference.nri_loss, *given, wrt=argument, extra=(wide,))
+    given = predicted, target, logits, prior
+    sure = (*(t.double() for t in (predicted, target, 150 * logits, prior)),)
+    for argument, tensors in ((0, given), (2, given), (2, sure)):
+        case.expect_gradient(answer, reference.nri_loss, *tensors, wrt=argument, extra=(wide,))
 
 
 def _nll(predicted: Tensor, target: Tensor, variance: float) -> Tensor:

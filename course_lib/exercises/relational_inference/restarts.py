@@ -33,7 +33,7 @@ def rollout(answer, case: Case) -> None:
     batch, bodies, types, features = case.size(2, 3), case.size(3, 4), 2, case.size(3, 4)
     restart = case.size(3, 4)
     frames = 2 * restart + 2 + case.size(0, 1)
-    edges, (message, own) = reference.complete_graph(bodies), weights(case, types, features)
+    edges, (message, own) = reference.complete_graph(bodies), weights(case, types, features, bodies)
     states = case.normal(batch, bodies, frames, features)
     z = soft_types(case, batch, edges.shape[1], types)
     for every, label in (
