@@ -52,9 +52,9 @@ def render_sprites(factors: Tensor, side: int = 16) -> Tensor:
 
     Args:
         factors: a row (shape, x, y, scale, angle). shape: the place in SHAPES. x, y: the centre, x
-            to the right and y upwards, the picture being -1..1 in both. scale: the radius of the
-            shape, half its longer extent (half a side for the square). angle: in radians,
-            counter-clockwise. A square looks the same after pi/2, an ellipse after pi.
+            to the right and y upwards, the picture being -1..1 in both. scale: of the circle that the
+            shape stays in, its radius: half an ellipse's length, 3/4 of a square's side. angle: in
+            radians, counter-clockwise. A square looks the same after pi/2, an ellipse after pi.
         side: pixels in each direction.
 
     A pixel is the share of its 4 x 4 points that lie in the shape, so edges are grey: the picture
