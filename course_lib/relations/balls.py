@@ -21,9 +21,9 @@ from course_lib.relations.motion import (
     check_counts,
     check_generator,
     chunks,
-    pairs,
     reflect,
     roll,
+    unordered_pairs,
 )
 
 __all__ = ["BALLS_SCALE", "bouncing_balls", "bouncing_balls_from"]
@@ -142,7 +142,7 @@ def _collide(positions: Tensor, velocities: Tensor, masses: Tensor, diameter: fl
     One after the other, because the impulse of a ball's second collision depends on the first's
     outcome: summed at once they would not conserve energy. Pairs that touch nowhere are skipped.
     """
-    i, j = pairs(positions.size(0), positions.device)
+    i, j = unordered_pairs(positions.size(0), positions.device)
     apart = positions[i] - positions[j]  # [P, 2, S]
     squares = apart.square().sum(1)  # [P, S]
     touching = squares < diameter**2

@@ -21,8 +21,8 @@ from course_lib.relations.motion import (
     kinetic_energy,
     pair_differences,
     pair_sum,
-    pairs,
     simulate,
+    unordered_pairs,
 )
 
 __all__ = [
@@ -130,7 +130,7 @@ def n_body_from(
         frames: T; the first is one interval after the initial state.
         gravity, softening, dt, every: see `n_body`.
     """
-    i, j = joined = pairs(masses.size(1), masses.device)
+    i, j = joined = unordered_pairs(masses.size(1), masses.device)
     matrix = incidence(joined, masses.size(1), positions)
 
     def force_of(part: slice) -> Force:
@@ -154,7 +154,7 @@ def n_body_energy(
 
     sum_i m_i |v_i|^2 / 2 - sum over pairs of G m_i m_j / sqrt(|d|^2 + eps^2).
     """
-    i, j = pairs(masses.size(1), masses.device)
+    i, j = unordered_pairs(masses.size(1), masses.device)
     squares = (states[:, i, :, :2] - states[:, j, :, :2]).square().sum(-1)  # [S, P, T]
     products = gravity * (masses[:, i] * masses[:, j]).unsqueeze(-1)
     return kinetic_energy(states, masses) - (products * (squares + softening**2).rsqrt()).sum(1)

@@ -26,9 +26,9 @@ from course_lib.relations.motion import (
     kinetic_energy,
     pair_differences,
     pair_sum,
-    pairs,
     reflect,
     simulate,
+    unordered_pairs,
 )
 
 __all__ = ["CHARGED_SCALE", "charged", "charged_energy", "charged_from"]
@@ -133,7 +133,7 @@ def charged_from(
 
 def _force(charges: Tensor, interaction: float, clamp: float) -> Force:
     """Accelerations [N, 2, S] of bodies with `charges` [S, N] at given positions [N, 2, S]."""
-    i, j = joined = pairs(charges.size(1), charges.device)
+    i, j = joined = unordered_pairs(charges.size(1), charges.device)
     matrix = incidence(joined, charges.size(1), charges)
     products = interaction * (charges[:, i] * charges[:, j]).T  # [P, S]
 
@@ -153,7 +153,7 @@ def charged_energy(states: Tensor, charges: Tensor, interaction: float = 1.0) ->
         charges: q [S, N].
         interaction: k.
     """
-    i, j = pairs(states.size(1), states.device)
+    i, j = unordered_pairs(states.size(1), states.device)
     distances = (states[:, i, :, :2] - states[:, j, :, :2]).norm(dim=-1)  # [S, P, T]
     products = interaction * (charges[:, i] * charges[:, j]).unsqueeze(-1)
     return kinetic_energy(states) + (products / distances).sum(1)

@@ -20,7 +20,13 @@ import math
 import torch
 from torch import Tensor
 
-from course_lib.relations.motion import Simulations, check_counts, check_generator, chunks, pairs
+from course_lib.relations.motion import (
+    Simulations,
+    check_counts,
+    check_generator,
+    chunks,
+    unordered_pairs,
+)
 
 __all__ = ["KURAMOTO_SCALE", "kuramoto", "kuramoto_from", "kuramoto_rate"]
 
@@ -70,7 +76,7 @@ def kuramoto(
     drawn = torch.rand(simulations, bodies, bodies, generator=generator, dtype=torch.float64)
     edges = (drawn < edge_probability).long()
     if not directed:
-        i, j = pairs(bodies)
+        i, j = unordered_pairs(bodies)
         edges[:, j, i] = edges[:, i, j]
     edges.diagonal(dim1=1, dim2=2).zero_()
     edges, omega = edges.to(device), omega.to(device, dtype)

@@ -23,9 +23,9 @@ __all__ = [
     "kinetic_energy",
     "leapfrog",
     "momentum",
-    "pairs",
     "reflect",
     "to_unit_box",
+    "unordered_pairs",
 ]
 
 Force = Callable[[Tensor], Tensor]  # positions [N, 2, S] -> accelerations [N, 2, S]
@@ -86,7 +86,7 @@ def from_unit_box(states: Tensor, scale: Sequence[float]) -> Tensor:
     return states * states.new_tensor(scale)
 
 
-def pairs(bodies: int, device: torch.device | str | None = None) -> Tensor:
+def unordered_pairs(bodies: int, device: torch.device | str | None = None) -> Tensor:
     """int64 [2, P]: the P = N (N - 1) / 2 unordered pairs, i < j."""
     return torch.triu_indices(bodies, bodies, offset=1, device=device)
 

@@ -30,9 +30,9 @@ from course_lib.relations.motion import (
     leapfrog,
     pair_differences,
     pair_sum,
-    pairs,
     roll,
     simulate,
+    unordered_pairs,
 )
 
 __all__ = ["SPRINGS_SCALE", "springs", "springs_energy", "springs_from"]
@@ -110,7 +110,7 @@ def _draw_edges(
     generator: torch.Generator | None,
 ) -> Tensor:
     """Symmetric types [S, N, N] in 0 .. kinds-1, on the CPU: 0 with 1 - probability."""
-    i, j = pairs(bodies)
+    i, j = unordered_pairs(bodies)
     shape = (simulations, i.numel())
     joined = torch.rand(shape, generator=generator, dtype=torch.float64) < probability
     kind = torch.randint(1, kinds, shape, generator=generator)
@@ -161,7 +161,7 @@ def springs_from(
 
 def _force(stiffness: Tensor) -> Force:
     """Accelerations [N, 2, S] at given positions [N, 2, S]; `stiffness` k w is [S, N, N]."""
-    i, j = joined = pairs(stiffness.size(-1), stiffness.device)
+    i, j = joined = unordered_pairs(stiffness.size(-1), stiffness.device)
     matrix = incidence(joined, stiffness.size(-1), stiffness)
     pull = -stiffness[:, i, j].T.unsqueeze(1)  # [P, 1, S]
     return lambda x: pair_sum(matrix, pair_differences(matrix, x) * pull)
@@ -251,7 +251,7 @@ def springs_energy(states: Tensor, weights: Tensor, interaction: float = 0.1) ->
         weights: the strengths w [S, N, N], symmetric.
         interaction: k.
     """
-    i, j = pairs(states.size(1), states.device)
+    i, j = unordered_pairs(states.size(1), states.device)
     squares = (states[:, i, :, :2] - states[:, j, :, :2]).square().sum(-1)  # [S, P, T]
     potential = interaction / 2 * weights[:, i, j].to(squares).unsqueeze(-1) * squares
     return kinetic_energy(states) + potential.sum(1)

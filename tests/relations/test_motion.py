@@ -16,8 +16,8 @@ from course_lib.relations.motion import (
     momentum,
     pair_differences,
     pair_sum,
-    pairs,
     reflect,
+    unordered_pairs,
 )
 from course_lib.relations.simulate import from_unit_box, to_unit_box
 
@@ -80,7 +80,7 @@ def test_a_free_body_in_a_box_follows_a_triangle_wave():
 
 def test_pair_differences_and_sums_are_those_of_a_loop():
     positions = torch.randn(4, 2, 3).double()
-    joined = pairs(4)
+    joined = unordered_pairs(4)
     assert joined.T.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
     matrix = incidence(joined, 4, positions)
     apart = pair_differences(matrix, positions)
