@@ -191,9 +191,9 @@ def granger_scores(states: Tensor, lags: int = 2, ridge: float = 1e-8) -> Tensor
 
 
 def link_scores(logits: Tensor, no_edge: int = 0) -> Tensor:
-    """1 - q(no edge): an encoder's logits [S, E, K] -> [S, E], the probability of any other type."""
-    log_q = logits.log_softmax(-1)
-    return -torch.expm1(log_q[..., no_edge])
+    """q(any edge) = sum of q over the other types: an encoder's logits [S, E, K] -> [S, E]."""
+    q = logits.softmax(-1)
+    return q[..., :no_edge].sum(-1) + q[..., no_edge + 1 :].sum(-1)  # 1 - q(no edge) would round
 
 
 def edge_auroc(scores: Tensor, types: Tensor) -> float:

@@ -37,7 +37,7 @@ BASKET = (5.25, 25.0)
 DT = 0.16  # seconds between frames: 25 frames are 4 seconds, as in the paper
 SUBSTEPS = 8
 TOP_SPEED = {BALL: 45.0, HANDLER: 20.0, SCREENER: 18.0, DEFENDER: 19.0, HELPER: 18.0}  # feet/s
-EAGERNESS = {BALL: 60.0, HANDLER: 7.0, SCREENER: 7.0, DEFENDER: 12.0, HELPER: 9.0}  # 1/s^2
+EAGERNESS = {BALL: 200.0, HANDLER: 7.0, SCREENER: 7.0, DEFENDER: 12.0, HELPER: 9.0}  # 1/s^2
 
 
 @dataclass(frozen=True)
