@@ -170,6 +170,14 @@ def test_a_collision_leaves_the_tangential_velocities_alone():
     )
 
 
+def test_overlapping_balls_that_part_are_left_alone():
+    x = torch.tensor([[[-0.1, 0.0], [0.1, 0.0]]], dtype=torch.float64)
+    v = torch.tensor([[[-1.0, 0.5], [1.0, 0.0]]], dtype=torch.float64)
+    law = {"radius": 0.2, "box": 100.0, "dt": 0.001, "every": 20}
+    states = bouncing_balls_from(x, v, torch.ones(1, 2).double(), 1, **law)
+    assert torch.equal(states[:, :, 0, 2:], v)
+
+
 def test_errors_say_what_is_wrong():
     with pytest.raises(ValueError, match=r"5 balls of radius 0.5 do not fit .* at most 0.333"):
         bouncing_balls(2, radius=0.5)
