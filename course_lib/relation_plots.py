@@ -112,11 +112,15 @@ def draw_rollout(
 
 
 def _plane(ax: Axes, title: str, reach: float | None) -> None:
+    """Equal units on both axes, unless somebody has set the limits before (a court, say)."""
+    if title:
+        ax.set_title(title, fontsize=10)
+    if reach is None and not ax.get_autoscale_on():
+        return
     ax.set(xlabel="x", ylabel="y")
     ax.set_aspect("equal", adjustable="datalim" if reach is None else "box")
     if reach is not None:
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
-    ax.set_title(title, fontsize=10)
 
 
 def _square(links: Tensor, name: str, bodies: int | None = None) -> Tensor:
@@ -234,7 +238,7 @@ def draw_stick_figure(
         ax.plot(*places[[a, b]].T.numpy(), color=colour, zorder=1 if truth else 2, **line)
     if not truth:
         ax.plot(*places.T.numpy(), "o", color=colour, markersize=3, zorder=3)
-    ax.set_aspect("equal", adjustable="datalim")
+    ax.set_aspect("equal")
     ax.set_title(title, fontsize=10)
 
 

@@ -116,6 +116,9 @@ def test_the_court_is_half_a_court_with_the_basket_at_its_end(ax):
     assert outline.get_xy() == (0, 0)
     basket = [p.center for p in ax.patches if same_color(p.get_edgecolor(), plots.RED)]
     assert basket == [BASKET]
+    limits = ax.get_xlim()
+    rp.draw_paths(ax, 100 * STATES)  # players do not move the court
+    assert ax.get_xlim() == limits and ax.get_title() == "court" and ax.get_xlabel() == ""
 
 
 def test_a_film_has_one_picture_a_frame_and_says_what_moves(monkeypatch):
