@@ -1,7 +1,8 @@
 """Neural relational inference: which bodies are linked, and where they go, beside what was published.
 
-    python -m benchmarks.papers.nri [--size small|full] [--systems springs,charged,kuramoto]
-        [--bodies 5,10] [--device cpu] [--seeds 3] [--resume FOLDER] [--epochs 500] [--patience 50]
+    python -m benchmarks.papers.nri [--size small|full] [--device cpu] [--seeds 3]
+        [--systems springs,charged,kuramoto] [--bodies 5,10] [--processes 2]
+        [--resume FOLDER] [--epochs 500] [--patience 50]
 
 Kipf, Fetaya, Wang, Welling & Zemel (2018), table 1 (accuracy of the edges) and table 2 (squared error of
 predictions); for the second the figures are those of a replication. The full size is the paper's: 50,000
@@ -12,9 +13,11 @@ names (by default in the course's cache); called again, it goes on from there.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +90,7 @@ PROTOCOL = [
 ]
 SIZES = {
     "small": "small: 10,000 simulations (5,000 charged or Kuramoto), 1,000 to test, 64 units (LSTM 32 a "
-    "body), MLP encoders and decoders for all, a random window of 11 frames a step for the decoder, 12 "
+    "body), MLP encoders and decoders for all, a random window of 11 frames a step for the decoder, 20 "
     "epochs of NRI, batches of 64; only correlation (path, motion), static, NRI and supervised are run "
     "for more than one seed.",
     "full": "full: 50,000 simulations, 10,000 to test, 256 units (LSTM: two layers), batches of 128, all "
@@ -166,57 +169,83 @@ def show(summary: list[dict[str, Any]], size: str, title: str) -> None:
     )
 
 
+def run(
+    place: tuple[str, int, int], options: argparse.Namespace, setting: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """All rows of one system, number of bodies and seed. Runs in a process of its own, or in this one."""
+    system, bodies, seed = place
+    torch.set_num_threads(options.threads)
+    start, device = time.perf_counter(), pick_device(options.device)
+
+    def say(text: str) -> None:
+        spent = time.perf_counter() - start
+        print(f"{system} {bodies}, seed {seed}, {spent:.0f} s: {text}", file=sys.stderr, flush=True)
+
+    data = runs.load(system, bodies, setting, seed, device, options.patience is not None)
+    say("simulated")
+    task = runs.Task(data, setting, options.size, seed, options.patience, options.resume)
+    return runs.rows_of(task, seed == 0 or options.size == "full", say)
+
+
+def run_all(
+    places: list[tuple[str, int, int]], options: argparse.Namespace, setting: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The rows of all places, in their order, whatever the number of processes."""
+    jobs = [(place, options, setting) for place in places]
+    if options.processes == 1:
+        found = [run(*job) for job in jobs]
+    else:
+        fresh = multiprocessing.get_context("spawn")  # a forked torch may hang
+        with ProcessPoolExecutor(options.processes, mp_context=fresh) as pool:
+            found = list(pool.map(run, *zip(*jobs, strict=True)))
+    return [row for rows in found for row in rows]
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=("small", "full"), default="small")
-    parser.add_argument("--systems", help="a comma list (default: springs,kuramoto,charged)")
+    parser.add_argument("--systems", default="springs,kuramoto,charged", help="a comma list")
     parser.add_argument("--bodies", help="a comma list (default: 5; 5,10 for full)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
     parser.add_argument("--seeds", type=int, help="runs (default: springs 3, others 1; 1 for full)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    parser.add_argument("--processes", type=int, help="at a time (default: 2 on a CPU, else 1)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads a process (default: 1)")
     parser.add_argument("--epochs", type=int, help="of every training, instead of the size's")
     parser.add_argument("--patience", type=int, help="stop after so many epochs without progress")
     parser.add_argument("--resume", type=Path, help="folder of checkpoints to write and go on from")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if unknown := set(options.systems.split(",")) - set(runs.SYSTEMS):
+        parser.error(f"no system is called {min(unknown)!r}: choose from {', '.join(runs.SYSTEMS)}")
+    if options.resume is None and options.size == "full":
+        options.resume = cache_folder() / "nri"
+    options.bodies = options.bodies or ("5" if options.size == "small" else "5,10")
+    options.processes = options.processes or (2 if options.device == "cpu" else 1)
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run all rows, print both tables, write the JSON; 2 for a system that there is not."""
+    """Run all rows, print both tables, write the JSON."""
     options = parse(arguments)
-    size = options.size
-    systems = (options.systems or "springs,kuramoto,charged").split(",")
-    bodies = [int(n) for n in (options.bodies or ("5" if size == "small" else "5,10")).split(",")]
-    if unknown := [name for name in systems if name not in runs.SYSTEMS]:
-        print(f"no system is called {unknown[0]!r}: choose from {', '.join(runs.SYSTEMS)}")
-        return 2
-    folder = options.resume or (cache_folder() / "nri" if size == "full" else None)
-    setting = dict(runs.SETTINGS[size])
+    size, setting = options.size, dict(runs.SETTINGS[options.size])
     if options.epochs:
         setting["epochs"] = dict.fromkeys(setting["epochs"], options.epochs)
-    device = pick_device(options.device)
     torch.set_num_threads(options.threads)
-    start, started = time.perf_counter(), environment(device)
-
-    def say(text: str) -> None:
-        print(f"{time.perf_counter() - start:5.0f} s  {text}", file=sys.stderr, flush=True)
-
-    if folder is not None:
-        say(f"checkpoints in {folder}")
-    rows: list[dict[str, Any]] = []
-    for system in systems:
-        for number in bodies:
-            default = 3 if size == "small" and system == "springs" else 1
-            for seed in range(options.seeds or default):
-                hold = options.patience is not None
-                data = runs.load(system, number, setting, seed, device, hold)
-                say(f"{system}, {number} bodies, seed {seed}: simulated")
-                task = runs.Task(data, setting, size, seed, options.patience, folder)
-                rows += runs.rows_of(task, seed == 0 or size == "full", say)
-    summary = summarise(rows)
-    show(summary, size, f"{started['device']}, {started['threads']} thread(s)")
+    start, started = time.perf_counter(), environment(pick_device(options.device))
+    if options.resume is not None:
+        print(f"checkpoints in {options.resume}", file=sys.stderr)
+    places = []
+    for system in options.systems.split(","):
+        seeds = options.seeds or (3 if size == "small" and system == "springs" else 1)
+        places += [(system, int(n), k) for n in options.bodies.split(",") for k in range(seeds)]
+    summary = summarise(run_all(places, options, setting))
+    title = (
+        f"{started['device']}, {options.processes} process(es) of {started['threads']} thread(s)"
+    )
+    show(summary, size, title)
     content = {
         "rows": summary,
         "setting": setting,
+        "processes": options.processes,
         "patience": options.patience,
         "protocol": [SIZES[size], *PROTOCOL],
         "sources": {"accuracy": SOURCE, "mse": REPLICATION},

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -38,7 +41,7 @@ def names(rows, key):
 
 
 def test_both_tables_stand_beside_the_published(results, capsys):
-    assert paper.main(["--seeds", "2", "--systems", "springs", "--threads", "1"]) == 0
+    assert paper.main(["--seeds", "2", "--systems", "springs", "--processes", "1"]) == 0
     printed = capsys.readouterr().out
     for published in ("99.9", "52.4", "52.7", "99.8", "3.3e-08", "8.9e-04", "2.8e-02"):
         assert published in printed
@@ -62,7 +65,7 @@ def test_both_tables_stand_beside_the_published(results, capsys):
 def test_the_full_size_resumes_from_its_checkpoints(results, tmp_path):
     folder = tmp_path / "checkpoints"
     call = ["--size", "full", "--systems", "kuramoto", "--bodies", "3", "--resume", str(folder)]
-    call += ["--patience", "1", "--threads", "1"]
+    call += ["--patience", "1", "--processes", "1"]
     assert paper.main(call) == 0
     first = record(results, "full")["rows"]
     assert {file.name for file in folder.iterdir()} == {
@@ -117,7 +120,36 @@ def test_the_graph_reaches_the_decoder(results):
     assert runs.graph_given_row(linked, full=False)["mse"][20] == pytest.approx(full, rel=1e-4)
 
 
+def test_processes_get_what_they_need_and_rows_keep_their_order(results, monkeypatch):
+    pools = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, processes, mp_context):
+            super().__init__(processes)
+            pools.append((processes, mp_context.get_start_method()))
+
+        def map(self, function, *jobs):
+            return super().map(function, *pickle.loads(pickle.dumps(jobs)))
+
+    def row(place, options, setting):
+        time.sleep(0.05 * (place[2] == 0))
+        return [(place, options.threads, setting["hidden"])]
+
+    monkeypatch.setattr(paper, "ProcessPoolExecutor", Pool)
+    assert pickle.loads(pickle.dumps(paper.run)) is paper.run
+    monkeypatch.setattr(paper, "run", row)
+    places = [("springs", 5, 0), ("springs", 5, 1), ("charged", 5, 0)]
+    options = paper.parse(["--processes", "2", "--threads", "3"])
+    found = paper.run_all(places, options, {"hidden": 7})
+    assert found == [(place, 3, 7) for place in places] and pools == [(2, "spawn")]
+    options.processes = 1
+    assert paper.run_all(places, options, {"hidden": 7}) == found and len(pools) == 1
+
+
 def test_an_unknown_system_is_an_error_of_the_call(results, capsys):
-    assert paper.main(["--systems", "planets"]) == 2
-    assert "choose from springs, charged, kuramoto" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        paper.main(["--systems", "springs,planets"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "no system is called 'planets': choose from springs, charged, kuramoto" in said
     assert list(results.iterdir()) == []
