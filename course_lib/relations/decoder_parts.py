@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.relations.graphs import complete_graph
-from course_lib.relations.pairs import PairLinear, edge_to_node
+from course_lib.relations.pairs import PairLinear, by_receiver, edge_to_node
 
 __all__ = ["MarkovDecoder", "Messages", "Update", "check_decoder_sizes", "check_states_and_edges"]
 
@@ -39,7 +39,7 @@ class Messages(nn.Module):
         super().__init__()
         self.skipped = int(skip_first)
         self.active = edge_types - self.skipped
-        self.act = getattr(torch, activation)
+        self.act = {"relu": torch.relu_, "tanh": torch.tanh_}[activation]
         self.pair = PairLinear(in_features, self.active * hidden_size)
         bound = 1 / math.sqrt(hidden_size)  # as nn.Linear draws its weights
         shape = (self.active, hidden_size, out_features)
@@ -48,15 +48,16 @@ class Messages(nn.Module):
 
     def forward(self, nodes: Tensor, edges: Tensor, senders: Tensor) -> Tensor:
         """nodes [N, M, F], edges [E, M, K] -> [N, M, F']."""
-        z = edges[..., self.skipped :]
-        h = self.act(self.pair(nodes, senders))  # [E, M, K h]
+        bodies, z = len(nodes), edges[..., self.skipped :]
+        h = self.act(self.pair(nodes, senders)).flatten(0, 1)  # [E, M, F] -> [E M, K h]
         if self.active == 1:
-            h = self.act(F.linear(h, self.weight[0].T, self.bias[0, 0])) * z  # [E, M, F']
-        else:
-            h = h.view(-1, self.active, self.weight.size(1)).transpose(0, 1)  # [K, E M, h]
-            h = self.act(torch.baddbmm(self.bias, h, self.weight))  # [K, E M, F']
-            h = (h * z.reshape(-1, self.active, 1).transpose(0, 1)).sum(0).view(*z.shape[:2], -1)
-        return edge_to_node(h, len(nodes))
+            h = self.act(F.linear(h, self.weight[0].T, self.bias[0, 0]))  # [E M, F']
+            h = by_receiver(h.view(*z.shape[:2], -1), bodies) * by_receiver(z, bodies)
+            return h.sum(1)
+        h = h.unflatten(-1, (self.active, -1)).transpose(0, 1)  # [K, E M, h]
+        h = self.act(torch.baddbmm(self.bias, h, self.weight))  # [K, E M, F']
+        h = h * z.reshape(-1, self.active, 1).transpose(0, 1)
+        return edge_to_node(h.sum(0).view(*z.shape[:2], -1), bodies)
 
 
 class Update(nn.Module):
@@ -66,14 +67,16 @@ class Update(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(in_features, hidden_size),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Linear(hidden_size, hidden_size),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Linear(hidden_size, out_features),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        return self.layers(x.flatten(0, -2)).view(
+            *x.shape[:-1], -1
+        )  # in place on rows, not on views
 
 
 class MarkovDecoder(nn.Module):
@@ -93,13 +96,22 @@ class MarkovDecoder(nn.Module):
         Raises ValueError for shapes that do not fit, fewer than 2 frames or steps below 1.
         """
         check_states_and_edges(states, edges, self.features, self.edge_types, steps, 2)
-        batch, _, frames, _ = states.shape
-        starts = states[:, :, :-1:steps].transpose(0, 1)  # [N, B, W, D]
-        windows = starts.size(2)
-        z = edges.transpose(0, 1).repeat_interleave(windows, 1)  # [E, B W, K]
-        ahead = self._ahead(starts.flatten(1, 2), z, min(steps, frames - 1))
-        ahead = ahead.unflatten(2, (batch, windows)).permute(2, 1, 3, 0, 4)  # [B, N, W, steps, D]
-        return ahead.flatten(2, 3)[:, :, : frames - 1]
+        batch, last = states.size(0), states.size(2) - 1
+        starts = states[:, :, :-1:steps].permute(1, 2, 0, 3)  # [N, W, B, D]
+        windows, steps = starts.size(1), min(steps, last)
+        short = last - (windows - 1) * steps  # what is left for the last window
+        z = edges.transpose(0, 1).repeat(1, windows, 1)  # [E, W B, K]
+        ahead = self._ahead(starts.flatten(1, 2), z, short)  # [short, N, W B, D]
+        end = ahead[:, :, -batch:].permute(2, 1, 0, 3)  # [B, N, short, D], the last window
+        if windows == 1:
+            return end
+        whole = (windows - 1) * batch
+        ahead = ahead[:, :, :whole]
+        if short < steps:  # the others go on without it
+            more = self._ahead(ahead[-1], z[:, :whole], steps - short)
+            ahead = torch.cat([ahead, more])
+        ahead = ahead.unflatten(2, (-1, batch)).permute(3, 1, 2, 0, 4).flatten(2, 3)
+        return torch.cat([ahead, end], 2)  # [B, N, (W - 1) steps, D] and [B, N, short, D]
 
     def rollout(self, states: Tensor, edges: Tensor, steps: int) -> Tensor:
         """The `steps` frames after the last one of states [B, N, T, D]: [B, N, steps, D]."""

@@ -16,12 +16,31 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.relations.graphs import complete_graph
 
-__all__ = ["MLP", "PairLinear", "edge_to_node", "node_to_edge"]
+__all__ = ["MLP", "PairLinear", "by_receiver", "edge_to_node", "node_to_edge"]
+
+
+class _PairSum(torch.autograd.Function):
+    """sent[senders] + received, by receiver, without a second [E, ..., F] for the sum or its gradient."""
+
+    @staticmethod
+    def forward(ctx, sent: Tensor, received: Tensor, senders: Tensor) -> Tensor:
+        ctx.save_for_backward(senders)
+        ctx.bodies = len(sent)
+        edges = sent.index_select(0, senders)
+        by_receiver(edges, len(sent)).add_(received.unsqueeze(1))
+        return edges
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        senders, bodies = ctx.saved_tensors[0], ctx.bodies
+        received = by_receiver(grad.contiguous(), bodies).sum(1)
+        return torch.zeros_like(received).index_add_(0, senders, grad), received, None
 
 
 def node_to_edge(sent: Tensor, received: Tensor, senders: Tensor | None = None) -> Tensor:
@@ -29,11 +48,9 @@ def node_to_edge(sent: Tensor, received: Tensor, senders: Tensor | None = None) 
 
     senders: `complete_graph(N)[0]`, int64 [E], for a caller that has it already.
     """
-    bodies = len(sent)
     if senders is None:
-        senders = complete_graph(bodies, sent.device)[0]
-    picked = sent.index_select(0, senders).unflatten(0, (bodies, bodies - 1))
-    return (picked.add_(received.unsqueeze(1))).flatten(0, 1)  # [N, N - 1, ..., F] -> [E, ..., F]
+        senders = complete_graph(len(sent), sent.device)[0]
+    return _PairSum.apply(sent, received, senders)
 
 
 def edge_to_node(edges: Tensor, bodies: int) -> Tensor:
@@ -46,7 +63,12 @@ def edge_to_node(edges: Tensor, bodies: int) -> Tensor:
             f"{bodies} bodies have {bodies * (bodies - 1)} ordered pairs, got {list(edges.shape)}: "
             "the pairs are the first axis here"
         )
-    return edges.unflatten(0, (bodies, -1) if bodies > 1 else (1, 0)).sum(1)
+    return by_receiver(edges, bodies).sum(1)
+
+
+def by_receiver(edges: Tensor, bodies: int) -> Tensor:
+    """The N - 1 pairs of every receiver beside each other, a view: [E, ...] -> [N, N - 1, ...]."""
+    return edges.view(bodies, bodies - 1, *edges.shape[1:])
 
 
 class PairLinear(nn.Module):
@@ -85,5 +107,5 @@ class MLP(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """`first` of the inputs, then the rest of the layer."""
         h = self.dropout(F.elu(self.first(*inputs)))
-        h = F.elu(self.second(h))
-        return self.norm(h.flatten(0, -2)).view(h.shape)  # every row alike: [.., F'] -> [rows, F']
+        rows = F.elu(self.second(h.flatten(0, -2)), inplace=True)  # [..., h] -> [rows, F']
+        return self.norm(rows).view(*h.shape[:-1], -1)  # every row alike
