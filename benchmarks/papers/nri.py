@@ -76,15 +76,15 @@ PROTOCOL = [
     "Both: bodies of the paper's physics, one frame each 100 steps (Kuramoto: 10), 49 frames to train on; "
     "states divided by fixed constants, about the paper's [-1, 1], which scales by the training set's "
     "smallest and largest value; Adam, batches shuffled, no dropout; the last weights unless --patience.",
-    "Tests: the encoder or LSTM is shown 49 frames, and frames 50, 59 and 69 of the same simulation are "
-    "predicted. The published code shows the encoder the first 49 of 100 frames and lets the decoder "
-    "predict within the last 49, begun anew every 20 frames.",
+    "Tests: the encoder or LSTM is shown 49 frames; frames 50, 59 and 69 are predicted from frame 49, with "
+    "the most probable graph. The published code draws the graph, begins at the true frame 50 and keeps the "
+    "weights of the best validation epoch.",
     'Accuracy: as it stands where type 0 is "no edge"; charged bodies attract or repel, and one '
     "relabelling is chosen for the whole test set. The step size falls as half a cosine (the LSTM's: "
     "linearly); published: halved every 200 epochs.",
     "Kuramoto: the features are the rate of the phase, its sine and its cosine. A public set of features "
     "also holds what the coupling adds to the rate, exactly 0 for an oscillator that receives nothing.",
-    "correlation: a threshold fitted on the training graphs. Path: of the 196 numbers of two paths; "
+    "correlation: a threshold fitted on the training graphs. Path: of all numbers of two paths; "
     "motion: after each feature's mean over time is taken off, a row of ours. LSTM: of the single LSTM's "
     "last states.",
 ]
