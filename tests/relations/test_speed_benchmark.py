@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import report
-from benchmarks.speed import relation_simulators, relations
+from benchmarks.speed import relation_simulators, relations, relations_step
 
 
 @pytest.fixture
@@ -38,10 +38,13 @@ def test_the_table_is_printed_recorded_and_missed_bars_count(small, monkeypatch,
 def test_the_record_names_what_was_missed(small, monkeypatch, capsys):
     answer = ({"springs": {"ratio": 1.0}}, ["springs: 1.0 is below 300"])
     monkeypatch.setattr(relation_simulators, "run", lambda threads: answer)
+    steps = ({"paper": {"ratio": 1.3}}, ["step: slow"])
+    monkeypatch.setattr(relations_step, "run", lambda device: steps)
     assert relations.main([]) == 1
     record = json.loads((small / "relations-small-cpu.json").read_text())
     assert record["simulators"] == answer[0]
-    assert record["bars_missed"] == answer[1]
+    assert record["training_steps"] == steps[0]
+    assert record["bars_missed"] == ["springs: 1.0 is below 300", "step: slow"]
     assert record["threads"] == 1
     assert record["versions"]["torch"] == torch.__version__
 
