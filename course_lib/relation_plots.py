@@ -184,6 +184,7 @@ def _line_style(strength: float, wide: bool) -> dict[str, Any]:
 
 def _arrow(ax: Axes, start: list[float], end: list[float], style: dict[str, Any]) -> None:
     shape = {"arrowstyle": "-|>", "shrinkA": 9, "shrinkB": 9, "connectionstyle": "arc3,rad=0.15"}
+    style = {**style, "linewidth": 5.0} if style["linewidth"] > 5 else style  # a head must show
     ax.annotate("", end, start, arrowprops={**shape, **style}, zorder=style["zorder"])
 
 
