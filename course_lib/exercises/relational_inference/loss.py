@@ -164,8 +164,8 @@ def _too_sure(observations) -> bool:
 
 @nri_loss.symptom(
     _too_sure,
-    "Right for small logits. At some hundreds q is exactly 0 for some type, and 0 times log 0 is nan (a small number "
-    "added only hides it): take log q from log_softmax.",
+    "Right for small logits. At some hundreds q is exactly 0 for some type, and 0 times log 0 is nan: take log q from "
+    "log_softmax.",
 )
 def log_of_softmax(predicted, target, logits, prior, variance):
     q = logits.softmax(-1)

@@ -15,8 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
-from course_lib.exercises.graph_networks.reference import adam_step
-
 VARIANCE, RESTART, TAU = 0.1, 3, 0.5  # of the training exercise
 
 
@@ -146,20 +144,16 @@ def fit_relations(states: Tensor, edge_index: Tensor, iterations: int) -> Tensor
     """As `infer_relations`, each time anew."""
     random = torch.Generator().manual_seed(0)
     simulations, _, _, features = states.shape
-    logits = torch.zeros(simulations, edge_index.shape[1], 2)
+    logits = torch.zeros(simulations, edge_index.shape[1], 2, requires_grad=True)
     message = 0.05 * torch.randn(2, 2 * features, features, generator=random)
-    weights = [logits, message, torch.zeros(features, features)]
-    moments = [(torch.zeros_like(w), torch.zeros_like(w)) for w in weights]
-    for step in range(1, iterations + 1):
+    weights = [message.requires_grad_(), torch.zeros(features, features, requires_grad=True)]
+    optimizer = torch.optim.Adam([{"params": [logits], "lr": 0.1}, {"params": weights, "lr": 0.02}])
+    prior, target = torch.tensor([0.5, 0.5]), states[:, :, 1:]
+    for _ in range(iterations):
         noise = -torch.empty_like(logits).exponential_(generator=random).log()
-        leaves = [w.requires_grad_() for w in weights]
-        z = ((leaves[0] + noise) / TAU).softmax(-1)
-        predicted = rollout(states, z, edge_index, *leaves[1:], RESTART)
-        prior = torch.tensor([0.5, 0.5])
-        loss = nri_loss(predicted, states[:, :, 1:], leaves[0], prior, VARIANCE)[0].mean()
-        slopes = torch.autograd.grad(loss, leaves)
-        weights = [w.detach() for w in leaves]
-        for chosen, rate in (([0], 0.1), ([1, 2], 0.02)):
-            parts = [[of[i] for i in chosen] for of in (weights, slopes, moments)]
-            adam_step(*parts, step, lr=rate, weight_decay=0.0)
-    return weights[0]
+        z = ((logits + noise) / TAU).softmax(-1)
+        predicted = rollout(states, z, edge_index, *weights, RESTART)
+        optimizer.zero_grad()
+        nri_loss(predicted, target, logits, prior, VARIANCE)[0].mean().backward()
+        optimizer.step()
+    return logits.detach()

@@ -13,7 +13,7 @@ from course_lib.exercises.relational_inference import reference
 from course_lib.exercises.relational_inference.relabelling import unit
 
 FRAMES, SPACING, STIFFNESS = 13, 0.5, 0.4
-BAR = 0.9
+BAR = 0.85
 
 # 9 ----------------------------------------------------------------------------------------------
 
@@ -33,13 +33,13 @@ BAR = 0.9
 def infer_relations(answer, case: Case) -> None:
     """Logits [S, E, 2] of the edges' types, "no spring" first, learned from states [S, N, T, 4] without any label."""
     simulations, bodies = (64, 3) if case.index == 0 else (48, 4)
-    expect_relations(answer, case, simulations, bodies, 100)
+    expect_relations(answer, case, simulations, bodies, 80)
 
 
 def expect_relations(
     answer: Any, case: Case, simulations: int, bodies: int, iterations: int, chance: float = 0.5
 ) -> None:
-    """Of the edges in fresh simulations 90 % must be found; `chance` is that of a spring between two bodies."""
+    """Of the edges in fresh simulations 85 % must be found; `chance` is that of a spring between two bodies."""
     states, springs = simulated(case, simulations, bodies, chance)
     senders, receivers = edges = reference.complete_graph(bodies)
     true = springs[:, receivers, senders].long()  # [S, E]
@@ -160,7 +160,7 @@ def _too_little(observations) -> bool:
 @infer_relations.symptom(
     _too_little,
     "It learned too little. A new z in each iteration? restart = 3 (an error that grows over many steps hides the "
-    "rest), variance 0.1, all `iterations`, zero_grad in each, Adam at 0.1 for the logits and 0.02 for the weights?",
+    "rest), variance 0.1, a loss that is minimised, zero_grad, Adam at 0.1 for the logits and 0.02 for the weights?",
 )
 def too_little(states, edge_index, iterations):
     return reference.fit_relations(states, edge_index, 25)
