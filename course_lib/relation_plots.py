@@ -292,6 +292,7 @@ def film(
                 ax.spines[["top", "right"]].set_visible(False)
                 draw(ax, frame)
                 writer.grab_frame()
+                fig.set_layout_engine("none")  # as the first frame is laid out, so stay the others
         moving = path.read_bytes()
     tag = plots.image_tag(moving, alt).replace("data:image/png", "data:image/gif", 1)
     plots.display({"text/html": tag, "text/plain": f"<film: {alt}>"}, raw=True)
