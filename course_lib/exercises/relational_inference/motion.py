@@ -112,39 +112,31 @@ def _expect_a_quarter(answer, case: Case, moving: list[Tensor], stiffness: float
     case.expect_that("half the time step", judge, runs, given={"share": share})
 
 
-def _stepping(step: Callable) -> Callable:
-    """A wrong scheme from one step of it: step(position, velocity, pull, dt) -> position, velocity."""
-
-    def run(position, velocity, springs, stiffness, dt, steps):
-        def pull(x):
-            return -stiffness * (springs.sum(-1, keepdim=True) * x - springs @ x)
-
-        for _ in range(steps):
-            position, velocity = step(position, velocity, pull, dt)
-        return position, velocity
-
-    run.__name__ = step.__name__
-    return run
+def _pull(x: Tensor, springs: Tensor, stiffness: float) -> Tensor:
+    """The accelerations [S, N, 2] at the positions x."""
+    return -stiffness * (springs.sum(-1, keepdim=True) * x - springs @ x)
 
 
 @leapfrog.mistake(
     "Your first kick is a whole step, and there is no last one: symplectic Euler. A fine step cannot show it, but its "
     "error is of first order. Half a kick before the drift, half after it."
 )
-@_stepping
-def whole_kick(x, v, pull, dt):
-    v = v + dt * pull(x)
-    return x + dt * v, v
+def whole_kick(position, velocity, springs, stiffness, dt, steps):
+    for _ in range(steps):
+        velocity = velocity + dt * _pull(position, springs, stiffness)
+        position = position + dt * velocity
+    return position, velocity
 
 
 @leapfrog.mistake(
     "Both kicks are whole: each step kicks for twice its time. Before and after the drift only dt / 2."
 )
-@_stepping
-def two_whole_kicks(x, v, pull, dt):
-    v = v + dt * pull(x)
-    x = x + dt * v
-    return x, v + dt * pull(x)
+def two_whole_kicks(position, velocity, springs, stiffness, dt, steps):
+    for _ in range(steps):
+        velocity = velocity + dt * _pull(position, springs, stiffness)
+        position = position + dt * velocity
+        velocity = velocity + dt * _pull(position, springs, stiffness)
+    return position, velocity
 
 
 @leapfrog.mistake(
@@ -152,13 +144,10 @@ def two_whole_kicks(x, v, pull, dt):
     "step cannot show it, but the error is of first order: begin with half a kick."
 )
 def first_kick_whole(position, velocity, springs, stiffness, dt, steps):
-    def kick(x):
-        return -dt * stiffness * (springs.sum(-1, keepdim=True) * x - springs @ x)
-
-    velocity = velocity + kick(position)
+    velocity = velocity + dt * _pull(position, springs, stiffness)
     for _ in range(steps):
         position = position + dt * velocity
-        velocity = velocity + kick(position)
+        velocity = velocity + dt * _pull(position, springs, stiffness)
     return position, velocity
 
 
@@ -166,47 +155,55 @@ def first_kick_whole(position, velocity, springs, stiffness, dt, steps):
     "This drifts first and kicks after it, for the whole step: symplectic Euler, of first order. Half a kick stands "
     "before the drift, half after it."
 )
-@_stepping
-def drift_then_kick(x, v, pull, dt):
-    x = x + dt * v
-    return x, v + dt * pull(x)
+def drift_then_kick(position, velocity, springs, stiffness, dt, steps):
+    for _ in range(steps):
+        position = position + dt * velocity
+        velocity = velocity + dt * _pull(position, springs, stiffness)
+    return position, velocity
 
 
 @leapfrog.mistake(
     "Position and velocity both move by their OLD values: Euler's method. Its energy grows without end."
 )
-@_stepping
-def euler(x, v, pull, dt):
-    return x + dt * v, v + dt * pull(x)
+def euler(position, velocity, springs, stiffness, dt, steps):
+    for _ in range(steps):
+        position, velocity = (
+            position + dt * velocity,
+            velocity + dt * _pull(position, springs, stiffness),
+        )
+    return position, velocity
 
 
 @leapfrog.mistake(
     "The last half of the kick uses the acceleration from before the drift. Compute it anew, at the new position."
 )
-@_stepping
-def old_acceleration(x, v, pull, dt):
-    kick = dt / 2 * pull(x)
-    v = v + kick
-    return x + dt * v, v + kick
+def old_acceleration(position, velocity, springs, stiffness, dt, steps):
+    for _ in range(steps):
+        kick = dt / 2 * _pull(position, springs, stiffness)
+        velocity = velocity + kick
+        position, velocity = position + dt * velocity, velocity + kick
+    return position, velocity
 
 
 @leapfrog.mistake(
     "The last half of the kick is missing: positions and velocities are not of the same time."
 )
-@_stepping
-def no_last_kick(x, v, pull, dt):
-    v = v + dt / 2 * pull(x)
-    return x + dt * v, v
+def no_last_kick(position, velocity, springs, stiffness, dt, steps):
+    for _ in range(steps):
+        velocity = velocity + dt / 2 * _pull(position, springs, stiffness)
+        position = position + dt * velocity
+    return position, velocity
 
 
 @leapfrog.mistake(
     "This is half a drift, a kick, half a drift: as good, but another scheme. Asked for is kick, drift, kick."
 )
-@_stepping
-def drift_kick_drift(x, v, pull, dt):
-    x = x + dt / 2 * v
-    v = v + dt * pull(x)
-    return x + dt / 2 * v, v
+def drift_kick_drift(position, velocity, springs, stiffness, dt, steps):
+    for _ in range(steps):
+        position = position + dt / 2 * velocity
+        velocity = velocity + dt * _pull(position, springs, stiffness)
+        position = position + dt / 2 * velocity
+    return position, velocity
 
 
 @leapfrog.mistake(
@@ -239,14 +236,11 @@ def _first_order(observations) -> bool:
     "kick a whole one, or is the acceleration that of another moment?",
 )
 def velocity_mended(position, velocity, springs, stiffness, dt, steps):
-    def pull(x):
-        return -stiffness * (springs.sum(-1, keepdim=True) * x - springs @ x)
-
-    velocity = velocity + dt * pull(position)
+    velocity = velocity + dt * _pull(position, springs, stiffness)
     for _ in range(steps):
         position = position + dt * velocity
-        velocity = velocity + dt * pull(position)
-    return position, velocity - dt / 2 * pull(position)
+        velocity = velocity + dt * _pull(position, springs, stiffness)
+    return position, velocity - dt / 2 * _pull(position, springs, stiffness)
 
 
 @leapfrog.symptom(

@@ -21,7 +21,7 @@ from course_lib.exercises.relational_inference.decoding import (
     points=2,
     minutes=7,
     reference=reference.rollout,
-    uses=("decoder_step",),
+    uses=("node_to_edge", "edge_to_node", "decoder_step"),
     hints=[
         "A loop over t = 0, ..., T - 2: from what stands at t you predict t + 1.",
         "Where t % restart == 0 the state is the true one, states[:, :, t]; else it is the last prediction.",

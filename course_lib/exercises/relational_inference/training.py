@@ -23,7 +23,7 @@ BAR = 0.85
     minutes=12,
     reference=reference.infer_relations,
     cases=2,
-    uses=("rollout", "nri_loss"),
+    uses=("node_to_edge", "edge_to_node", "decoder_step", "rollout", "nri_loss"),
     hints=[
         "Three tensors learn: logits [S, E, 2], message [2, 8, 4] and own [4, 4]. Each has to require its gradient.",
         "z = F.gumbel_softmax(logits, tau=0.5) in every iteration anew: it draws along the last axis, the types.",
@@ -122,7 +122,7 @@ def _exchanged(observations) -> bool:
     'The two types are exchanged: what you call "no spring" are the springs. Type 0 sends no message: skip the first.',
 )
 def exchanged(states, edge_index, iterations):
-    return reference.infer_relations(states, edge_index, iterations).flip(-1)
+    return reference.fit_relations(states, edge_index, iterations).flip(-1)
 
 
 def _unmoved(observations) -> bool:
