@@ -53,7 +53,7 @@ def train_nri(
     model: NRI,
     states: Tensor,
     *,
-    epochs: int = 30,
+    epochs: int = 20,
     lr: float = 4e-3,
     batch_size: int = 64,
     steps: int = 10,

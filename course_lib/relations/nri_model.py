@@ -92,17 +92,26 @@ class NRI(nn.Module):
         """The most probable type of every pair: [B, N, T, D] -> int64 [B, E]. In evaluation mode."""
         return self.edge_probabilities(states, batch_size).argmax(-1)
 
-    def rollout(self, states: Tensor, steps: int, batch_size: int = 1000) -> Tensor:
+    def rollout(
+        self, states: Tensor, steps: int, batch_size: int = 1000, every: int | None = None
+    ) -> Tensor:
         """The `steps` frames after states [B, N, T, D], with the most probable graph: [B, N, steps, D].
 
         The encoder sees all T frames, the decoder goes on from the last. Evaluation mode, no gradient.
+
+        every: after so many frames the graph is inferred anew, from the last T frames, predicted ones
+            among them, for relations that change as walking legs' do; None keeps the first graph.
         """
-        ahead = []
+        every, ahead = every or steps, []
         with torch.no_grad(), _evaluating(self):
-            for part in states.split(batch_size):
-                logits = self.encoder(part)
-                edges = F.one_hot(logits.argmax(-1), logits.size(-1)).to(part.dtype)
-                ahead.append(self.decoder.rollout(part, edges, steps))
+            for seen in states.split(batch_size):
+                parts = []
+                for start in range(0, steps, every):
+                    logits = self.encoder(seen)
+                    edges = F.one_hot(logits.argmax(-1), logits.size(-1)).to(seen.dtype)
+                    parts.append(self.decoder.rollout(seen, edges, min(every, steps - start)))
+                    seen = torch.cat([seen, parts[-1]], 2)[:, :, -states.size(2) :]
+                ahead.append(torch.cat(parts, 2))
         return torch.cat(ahead)
 
 

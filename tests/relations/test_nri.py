@@ -163,6 +163,19 @@ def test_evaluation_is_without_dropout_and_leaves_the_mode_as_it_was():
     assert not model.edge_probabilities(x).requires_grad and not model.training
 
 
+def test_the_graph_can_be_inferred_anew_on_the_way():
+    model, x = small().eval(), states(6)
+    with torch.no_grad():  # without training one type wins everywhere: let each have its share
+        model.encoder.rounds.out.bias -= model.encoder(x).mean((0, 1))
+    once = model.rollout(x, 7)
+    assert torch.equal(once, model.rollout(x, 7, every=7))
+    anew = model.rollout(x, 7, every=3)
+    assert torch.equal(anew[:, :, :3], once[:, :, :3])
+    later = torch.cat([x, once[:, :, :3]], 2)[:, :, -FRAMES:]
+    torch.testing.assert_close(anew[:, :, 3:6], model.rollout(later, 3))
+    assert anew.shape == once.shape and not torch.equal(anew, once)
+
+
 def test_accuracy_by_hand():
     true = torch.tensor([[0, 1, 1, 0], [1, 1, 0, 0]])
     assert edge_accuracy(true, true) == 1
