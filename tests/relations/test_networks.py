@@ -72,7 +72,7 @@ def test_gradients_of_the_pair_sum():
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
 @pytest.mark.parametrize("training", [False, True])
 @given(order=st.permutations(range(4)))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_an_encoder_follows_a_relabelling(kind, training, order):
     torch.manual_seed(0)
     encoder = encoders()[kind].double().train(training)
@@ -83,7 +83,7 @@ def test_an_encoder_follows_a_relabelling(kind, training, order):
 
 @pytest.mark.parametrize("kind", ["mlp", "gru", "springs"])
 @given(order=st.permutations(range(4)))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_a_decoder_follows_a_relabelling(kind, order):
     torch.manual_seed(0)
     decoder = decoders()[kind].double()
