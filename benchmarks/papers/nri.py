@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.papers import nri_runs as runs
+from benchmarks.papers.nri_data import AHEAD, SETTINGS, SYSTEMS, Task, load
+from benchmarks.papers.nri_runs import rows_of
 from benchmarks.report import environment, print_table, write_json
 from course_lib.data.fetch import cache_folder
 from course_lib.training import pick_device
@@ -75,7 +76,9 @@ MSE_ORDER += ["NRI (simulation decoder)", "NRI (true graph)"]
 PROTOCOL = [
     "Both: bodies of the paper's physics, one frame each 100 steps (Kuramoto: 10), 49 frames to train on; "
     "states divided by fixed constants, about the paper's [-1, 1], which scales by the training set's "
-    "smallest and largest value; Adam, batches shuffled, no dropout; the last weights unless --patience.",
+    "smallest and largest value (small: stretched by 5, Kuramoto 2, charged 4, and variance and errors "
+    "converted, so that the objective is the same and training shorter); Adam, batches shuffled, no "
+    "dropout; the last weights unless --patience.",
     "Tests: the encoder or LSTM is shown 49 frames; frames 50, 59 and 69 are predicted from frame 49, with "
     "the most probable graph. The published code draws the graph, begins at the true frame 50 and keeps the "
     "weights of the best validation epoch.",
@@ -90,7 +93,7 @@ PROTOCOL = [
 ]
 SIZES = {
     "small": "small: 10,000 simulations (5,000 charged or Kuramoto), 1,000 to test, 64 units (LSTM 32 a "
-    "body), MLP encoders and decoders for all, a random window of 11 frames a step for the decoder, 20 "
+    "body), MLP encoders and decoders for all, a random window of 11 frames a step for the decoder, 16 "
     "epochs of NRI, batches of 64; only correlation (path, motion), static, NRI and supervised are run "
     "for more than one seed.",
     "full": "full: 50,000 simulations, 10,000 to test, 256 units (LSTM: two layers), batches of 128, all "
@@ -114,10 +117,8 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             line["accuracy_runs"] = [round(value, 2) for value in values]
             line["published_accuracy"] = PUBLISHED_ACCURACY.get(model, {}).get((system, bodies))
         if group[0]["mse"] is not None:
-            line["mse"] = {
-                str(k): statistics.fmean(row["mse"][k] for row in group) for k in runs.AHEAD
-            }
-            line["mse_runs"] = {str(k): [row["mse"][k] for row in group] for k in runs.AHEAD}
+            line["mse"] = {str(k): statistics.fmean(row["mse"][k] for row in group) for k in AHEAD}
+            line["mse_runs"] = {str(k): [row["mse"][k] for row in group] for k in AHEAD}
             known = model in PUBLISHED_MSE and (system, bodies) == ("springs", 5)
             line["published_mse"] = PUBLISHED_MSE[model] if known else None
         seconds = [row["seconds"] for row in group if row["seconds"] is not None]
@@ -155,12 +156,12 @@ def show(summary: list[dict[str, Any]], size: str, title: str) -> None:
     )
     lines = []
     for row in in_order(MSE_ORDER, "mse"):
-        published = row["published_mse"] or [None] * len(runs.AHEAD)
+        published = row["published_mse"] or [None] * len(AHEAD)
         pairs = zip(row["mse"].values(), published, strict=True)
         shown = [(f"{ours:.1e}", "" if known is None else f"{known:.1e}") for ours, known in pairs]
         name = f"{row['system']} {row['bodies']}"
         lines.append([row["model"], name, *(cell for pair in shown for cell in pair)])
-    columns = [text for k in runs.AHEAD for text in (f"{k}", "published")]
+    columns = [text for k in AHEAD for text in (f"{k}", "published")]
     print_table(
         f"Squared error after 1, 10, 20 frames, units of about [-1, 1], {title}",
         ["model", "system, bodies", *columns],
@@ -181,10 +182,10 @@ def run(
         spent = time.perf_counter() - start
         print(f"{system} {bodies}, seed {seed}, {spent:.0f} s: {text}", file=sys.stderr, flush=True)
 
-    data = runs.load(system, bodies, setting, seed, device, options.patience is not None)
+    data = load(system, bodies, setting, seed, device, options.patience is not None)
     say("simulated")
-    task = runs.Task(data, setting, options.size, seed, options.patience, options.resume)
-    return runs.rows_of(task, seed == 0 or options.size == "full", say)
+    task = Task(data, setting, options.size, seed, options.patience, options.resume)
+    return rows_of(task, seed == 0 or options.size == "full", say)
 
 
 def run_all(
@@ -214,8 +215,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--patience", type=int, help="stop after so many epochs without progress")
     parser.add_argument("--resume", type=Path, help="folder of checkpoints to write and go on from")
     options = parser.parse_args(arguments)
-    if unknown := set(options.systems.split(",")) - set(runs.SYSTEMS):
-        parser.error(f"no system is called {min(unknown)!r}: choose from {', '.join(runs.SYSTEMS)}")
+    if unknown := set(options.systems.split(",")) - set(SYSTEMS):
+        parser.error(f"no system is called {min(unknown)!r}: choose from {', '.join(SYSTEMS)}")
     if options.resume is None and options.size == "full":
         options.resume = cache_folder() / "nri"
     options.bodies = options.bodies or ("5" if options.size == "small" else "5,10")
@@ -226,7 +227,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run all rows, print both tables, write the JSON."""
     options = parse(arguments)
-    size, setting = options.size, dict(runs.SETTINGS[options.size])
+    size, setting = options.size, dict(SETTINGS[options.size])
     if options.epochs:
         setting["epochs"] = dict.fromkeys(setting["epochs"], options.epochs)
     torch.set_num_threads(options.threads)

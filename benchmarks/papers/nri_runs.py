@@ -1,15 +1,15 @@
-"""The runs behind `benchmarks.papers.nri`: data, networks and trainings, one system at a time."""
+"""The runs behind `benchmarks.papers.nri`: networks, trainings and rows of one system and seed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.papers.nri_data import AHEAD, SEEN, Task
 from course_lib.relations.baselines import (
     fit_threshold,
     full_graph,
@@ -18,12 +18,9 @@ from course_lib.relations.baselines import (
     static,
     true_graph,
 )
-from course_lib.relations.charged import charged
 from course_lib.relations.decoders import GRUDecoder, MLPDecoder, SpringsDecoder
 from course_lib.relations.encoders import CNNEncoder, MLPEncoder
-from course_lib.relations.kuramoto import kuramoto
 from course_lib.relations.lstm_baseline import LSTMBaseline, train_lstm
-from course_lib.relations.motion import Simulations
 from course_lib.relations.nri import (
     NRI,
     edge_accuracy,
@@ -33,88 +30,9 @@ from course_lib.relations.nri import (
     train_encoder,
     train_nri,
 )
-from course_lib.relations.springs import springs
 from course_lib.training import seed_everything
 
-SYSTEMS = {"springs": springs, "charged": charged, "kuramoto": kuramoto}
-SEEN, AHEAD = 49, (1, 10, 20)  # frames shown; frames after the last of them
 ROWS = 500  # test or validation simulations at a time
-SETTINGS: dict[str, dict[str, Any]] = {
-    "small": {
-        "simulations": {"springs": 10_000, "charged": 5_000, "kuramoto": 5_000},
-        "tests": 1_000,
-        "hidden": 64,
-        "batch_size": 64,
-        "lr": 4e-3,
-        "window": 11,
-        "epochs": {"NRI": 20, "supervised": 16, "graph given": 8, "LSTM": 6},
-        "lstm": {"hidden_size": 32, "num_layers": 1},
-        "lstm_lr": 2e-3,
-    },
-    "full": {
-        "simulations": dict.fromkeys(SYSTEMS, 50_000),
-        "tests": 10_000,
-        "hidden": 256,
-        "batch_size": 128,
-        "lr": 5e-4,
-        "window": None,
-        "epochs": dict.fromkeys(("NRI", "supervised", "graph given", "LSTM"), 500),
-        "lstm": {"hidden_size": 256, "num_layers": 2},
-        "lstm_lr": 5e-4,
-    },
-}
-
-
-class Data(NamedTuple):
-    """Simulations of one system in units of about [-1, 1], float32: states [S, N, T, D], types [S, E].
-
-    The training ones have 49 frames, the test ones 20 more; `held` is for early stopping, None without.
-    """
-
-    system: str
-    states: Tensor
-    types: Tensor
-    test_states: Tensor
-    test_types: Tensor
-    held: Tensor | None
-    scale: tuple[float, ...]
-
-    @property
-    def seen(self) -> Tensor:
-        """The frames of the test simulations that encoders see, [S, N, 49, D]."""
-        return self.test_states[:, :, :SEEN]
-
-
-class Task(NamedTuple):
-    """What the rows of one system and seed share."""
-
-    data: Data
-    setting: dict[str, Any]
-    size: str
-    seed: int
-    patience: int | None
-    folder: Path | None  # of checkpoints
-
-    @property
-    def relabel(self) -> bool:
-        """Charged bodies have no "no edge": which of the two types is which, NRI cannot know."""
-        return self.data.system == "charged"
-
-
-def load(
-    system: str, bodies: int, setting: dict[str, Any], seed: int, device: torch.device, hold: bool
-) -> Data:
-    """Simulate: all draws of a seed come from one stream."""
-    generator, make = torch.Generator().manual_seed(seed), SYSTEMS[system]
-
-    def draw(count: int, frames: int) -> Simulations:
-        return make(count, bodies, frames, generator=generator, device=device)
-
-    shown, tests = draw(setting["simulations"][system], SEEN), setting["tests"]
-    test = draw(tests, SEEN + max(AHEAD))
-    held = draw(tests, SEEN).unit_states.float() if hold else None
-    states = shown.unit_states.float(), test.unit_states.float()
-    return Data(system, states[0], shown.types, states[1], test.types, held, shown.scale)
 
 
 def networks(task: Task, simulated: bool = False) -> tuple[nn.Module, nn.Module]:
@@ -124,8 +42,8 @@ def networks(task: Task, simulated: bool = False) -> tuple[nn.Module, nn.Module]
     convolve = task.size == "full" and data.system != "springs"
     encoder = CNNEncoder(features, h) if convolve else MLPEncoder(SEEN, features, h)
     if simulated:
-        scales = {"position_scale": data.scale[0], "velocity_scale": data.scale[2]}
-        decoder: nn.Module = SpringsDecoder(**scales)
+        place, speed = data.scale[0] / data.stretch, data.scale[2] / data.stretch
+        decoder: nn.Module = SpringsDecoder(position_scale=place, velocity_scale=speed)
     elif task.size == "full" and data.system == "kuramoto":
         decoder = GRUDecoder(features, h, burn_in=SEEN - 10)
     else:
@@ -177,7 +95,10 @@ def row(
 ) -> dict[str, Any]:
     """One line of a table: accuracy in per cent, MSE at 1, 10, 20 frames."""
     data = task.data
-    mse = None if predictor is None else rollout_mse(predictor, data.test_states, AHEAD, SEEN)
+    mse = None
+    if predictor is not None:
+        stretched = rollout_mse(predictor, data.test_states, AHEAD, SEEN)
+        mse = {step: error / data.stretch**2 for step, error in stretched.items()}
     return {
         "system": data.system,
         "bodies": data.states.size(1),
@@ -213,7 +134,8 @@ def nri_row(task: Task, simulated: bool = False) -> dict[str, Any]:
         return float(torch.stack(losses).sum() / len(data.held))
 
     name = "NRI (simulation decoder)" if simulated else "NRI"
-    model, seconds = train(task, name, "NRI", lambda: NRI(*networks(task, simulated)), run)
+    build = lambda: NRI(*networks(task, simulated), variance=task.variance)  # noqa: E731
+    model, seconds = train(task, name, "NRI", build, run)
     accuracy = edge_accuracy(model.edge_types(data.seen, ROWS), data.test_types, task.relabel)
     return row(task, name, seconds, accuracy, lambda x, steps: model.rollout(x, steps, ROWS))
 
@@ -239,7 +161,7 @@ def graph_given_row(task: Task, full: bool) -> dict[str, Any]:
         return full_graph(states) if full else true_graph(types)
 
     def run(model: nn.Module, **options: Any) -> None:
-        options |= decoding(task, model)
+        options |= decoding(task, model) | {"variance": task.variance}
         train_decoder(model, data.states, graph(data.states, data.types), **options)
 
     def predict(states: Tensor, steps: int) -> Tensor:

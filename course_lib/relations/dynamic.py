@@ -1,8 +1,8 @@
 """Relations that change: the graph is inferred anew from a window of frames that moves along.
 
 An encoder that was trained on stretches of W frames reads frames t - W + 1 .. t and gives the graph at t.
-For a walk or a play, whose relations are not the same throughout, so the edges become a film; and a
-prediction far ahead can ask again for the graph, from its own last W frames, before each step.
+For a walk or a play, whose relations are not the same throughout: the edges become a film. A prediction
+that asks for the graph again on its way is `NRI.rollout(states, steps, every=...)`.
 
 Axes: S simulations, N bodies, T frames, D features, E = N (N - 1) edges in the order of
 `complete_graph(N)`, K types of edges.
@@ -13,13 +13,11 @@ https://arxiv.org/abs/1802.04687, section 5.2 (motion capture).
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from course_lib.relations.nri_model import NRI
 
-__all__ = ["dynamic_rollout", "moving_edges"]
+__all__ = ["moving_edges"]
 
 
 def moving_edges(
@@ -37,44 +35,13 @@ def moving_edges(
     Raises:
         ValueError: for a window longer than the states, or `every` below 1.
     """
-    _check_window(states, window)
-    if every < 1:
-        raise ValueError(f"every must be at least 1 frame, got {every}")
-    windows = states.unfold(2, window, every).permute(0, 2, 1, 4, 3)  # [S, V, N, W, D]
-    found = model.edge_probabilities(windows.flatten(0, 1), batch_size)
-    return found.unflatten(0, windows.shape[:2])
-
-
-def dynamic_rollout(model: NRI, states: Tensor, steps: int, window: int) -> Tensor:
-    """The `steps` frames after states [S, N, T, D], the graph inferred anew before each: [S, N, steps, D].
-
-    Each step takes the most probable graph of the last W frames, of which more and more are the
-    model's own, and lets the decoder go one frame on from them. Beside `NRI.rollout`, which infers
-    one graph from all frames and keeps it.
-
-    Raises ValueError for a window longer than the states, or steps below 1.
-    """
-    _check_window(states, window)
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    recent, ahead = states[:, :, -window:], []
-    was = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            for _ in range(steps):
-                logits = model.encoder(recent)
-                edges = F.one_hot(logits.argmax(-1), logits.size(-1)).to(recent.dtype)
-                ahead.append(model.decoder.rollout(recent, edges, 1))
-                recent = torch.cat([recent[:, :, 1:], ahead[-1]], 2)
-    finally:
-        model.train(was)
-    return torch.cat(ahead, 2)
-
-
-def _check_window(states: Tensor, window: int) -> None:
     if states.dim() != 4 or not 1 <= window <= states.size(2):
         raise ValueError(
             f"window must be 1 .. T frames of states [S, N, T, D], got {window} and "
             f"{list(states.shape)}"
         )
+    if every < 1:
+        raise ValueError(f"every must be at least 1 frame, got {every}")
+    windows = states.unfold(2, window, every).permute(0, 2, 1, 4, 3)  # [S, V, N, W, D]
+    found = model.edge_probabilities(windows.flatten(0, 1), batch_size)
+    return found.unflatten(0, windows.shape[:2])

@@ -12,10 +12,10 @@ import torch
 
 from benchmarks import report
 from benchmarks.papers import nri as paper
-from benchmarks.papers import nri_runs as runs
+from benchmarks.papers import nri_data, nri_runs
 
 TINY = {
-    "simulations": dict.fromkeys(runs.SYSTEMS, 12),
+    "simulations": dict.fromkeys(nri_data.SYSTEMS, 12),
     "tests": 6,
     "hidden": 4,
     "batch_size": 6,
@@ -27,8 +27,8 @@ TINY = {
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "RESULTS", tmp_path)
-    for size, setting in runs.SETTINGS.items():
-        monkeypatch.setitem(runs.SETTINGS, size, setting | TINY)
+    for size, setting in nri_data.SETTINGS.items():
+        monkeypatch.setitem(nri_data.SETTINGS, size, setting | TINY)
     return tmp_path
 
 
@@ -87,14 +87,14 @@ def test_the_full_size_resumes_from_its_checkpoints(results, tmp_path):
 
 
 def springs_task(seed=0, system="springs"):
-    setting = runs.SETTINGS["small"]
-    data = runs.load("springs", 3, setting, seed, torch.device("cpu"), False)
-    return runs.Task(data._replace(system=system), setting, "small", seed, None, None)
+    setting = nri_data.SETTINGS["small"]
+    data = nri_data.load("springs", 3, setting, seed, torch.device("cpu"), False)
+    return nri_data.Task(data._replace(system=system), setting, "small", seed, None, None)
 
 
 def test_a_run_repeats_and_its_seed_matters(results):
     def found(seed):
-        rows = [runs.nri_row(springs_task(seed)), runs.supervised_row(springs_task(seed))]
+        rows = [nri_runs.nri_row(springs_task(seed)), nri_runs.supervised_row(springs_task(seed))]
         return [{**row, "seconds": None} for row in rows]
 
     assert found(0) == found(0) != found(1)
@@ -104,20 +104,45 @@ def test_types_are_relabelled_only_where_none_means_no_edge(results, monkeypatch
     def wrong(model, states, batch_size):
         return 1 - task.data.test_types
 
-    monkeypatch.setattr(runs.NRI, "edge_types", wrong)
+    monkeypatch.setattr(nri_runs.NRI, "edge_types", wrong)
     task = springs_task()
-    assert runs.nri_row(task)["accuracy"] == 0
+    assert nri_runs.nri_row(task)["accuracy"] == 0
     task = springs_task(system="charged")
-    assert runs.nri_row(task)["accuracy"] == 100
+    assert nri_runs.nri_row(task)["accuracy"] == 100
+
+
+def still(states, steps):
+    return states[:, :, -1:].expand(-1, -1, steps, -1)
+
+
+def test_stretched_states_mean_the_same_physics_and_the_same_errors(results):
+    def found(stretch):
+        setting = nri_data.SETTINGS["small"] | {"stretch": {"springs": stretch}}
+        data = nri_data.load("springs", 3, setting, 0, torch.device("cpu"), False)
+        task = nri_data.Task(data, setting, "small", 0, None, None)
+        assert task.variance == pytest.approx(stretch**2 * 5e-5)
+        known = nri_runs.networks(task, simulated=True)[1]
+        with torch.no_grad():
+            known.strength.fill_(0.1)  # the simulator's own
+        graph = nri_runs.true_graph(data.test_types)
+
+        def predict(states, steps):
+            return known.rollout(states, graph, steps)
+
+        return [nri_runs.row(task, "", predictor=p)["mse"][20] for p in (predict, still)]
+
+    plain, stretched = found(1.0), found(5.0)
+    assert plain[1] == pytest.approx(stretched[1], rel=1e-4)
+    assert plain[0] < 1e-4 * plain[1] and stretched[0] < 1e-4 * stretched[1]
 
 
 def test_the_graph_reaches_the_decoder(results):
     task = springs_task()
-    full, true = (runs.graph_given_row(task, full=full)["mse"][20] for full in (True, False))
+    full, true = (nri_runs.graph_given_row(task, full=full)["mse"][20] for full in (True, False))
     ones = [torch.ones_like(types) for types in (task.data.types, task.data.test_types)]
     linked = task._replace(data=task.data._replace(types=ones[0], test_types=ones[1]))
     assert full != true
-    assert runs.graph_given_row(linked, full=False)["mse"][20] == pytest.approx(full, rel=1e-4)
+    assert nri_runs.graph_given_row(linked, full=False)["mse"][20] == pytest.approx(full, rel=1e-4)
 
 
 def test_processes_get_what_they_need_and_rows_keep_their_order(results, monkeypatch):
