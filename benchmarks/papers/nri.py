@@ -92,7 +92,7 @@ PROTOCOL = [
     "last states.",
 ]
 SIZES = {
-    "small": "small: 10,000 simulations (5,000 charged or Kuramoto), 1,000 to test, 64 units (LSTM 32 a "
+    "small": "small: 10,000 simulations (5,000 charged), 1,000 to test, 64 units (LSTM 32 a "
     "body), MLP encoders and decoders for all, a random window of 11 frames a step for the decoder, 16 "
     "epochs of NRI, batches of 64; only correlation (path, motion), static, NRI and supervised are run "
     "for more than one seed.",

@@ -18,7 +18,7 @@ SYSTEMS = {"springs": springs, "charged": charged, "kuramoto": kuramoto}
 SEEN, AHEAD = 49, (1, 10, 20)  # frames shown; frames after the last of them
 SETTINGS: dict[str, dict[str, Any]] = {
     "small": {
-        "simulations": {"springs": 10_000, "charged": 5_000, "kuramoto": 5_000},
+        "simulations": {"springs": 10_000, "charged": 5_000, "kuramoto": 10_000},
         "stretch": {"springs": 5.0, "charged": 4.0, "kuramoto": 2.0},
         "tests": 1_000,
         "hidden": 64,
