@@ -49,7 +49,7 @@ def decoder_step(answer, case: Case) -> None:
     hard = F.one_hot(z[:1].argmax(-1), types).to(z.dtype)
     given = x[:1], hard, edges, message, own, False
     case.expect(answer(*given), reference.decoder_step(*given), label="one simulation, one-hot z")
-    given = x, z, edges, message, own
+    given = x.double(), z.double(), edges, message.double(), own.double()
     for argument in (0, 1, 3, 4):
         case.expect_gradient(answer, reference.decoder_step, *given, wrt=argument, extra=(True,))
 

@@ -169,7 +169,8 @@ def edge_to_node(answer, case: Case) -> None:
         (reference.complete_graph(4), "the complete graph"),
     ):
         count = nodes if label == "some edges" else 4
-        given = case.normal(batch, edges.shape[1], features), edges, count
+        messages = case.normal(batch, edges.shape[1], features)
+        given = messages if label == "some edges" else messages.double(), edges, count
         case.expect(answer(*given), reference.edge_to_node(*given), label=label)
         if label == "some edges":
             extra = given[1:]

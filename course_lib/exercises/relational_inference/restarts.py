@@ -33,14 +33,14 @@ def rollout(answer, case: Case) -> None:
     batch, bodies, types, features = case.size(2, 3), case.size(3, 4), 2, case.size(3, 4)
     restart = case.size(3, 4)
     frames = 2 * restart + 2 + case.size(0, 1)
-    edges, (message, own) = reference.complete_graph(bodies), weights(case, types, features, bodies)
+    edges, weighed = reference.complete_graph(bodies), weights(case, types, features, bodies)
     states = case.normal(batch, bodies, frames, features)
     z = soft_types(case, batch, edges.shape[1], types)
-    for every, label in (
-        (restart, f"restart = {restart}"),
-        (1, "restart = 1"),
-        (frames, "restart beyond the end"),
-    ):
+    given = states[:, :, : frames - 1], z, edges, *weighed, restart
+    expected = reference.rollout(*given)
+    case.expect(answer(*given), expected, f"restart = {restart}", rtol=1e-3, atol=1e-3)
+    states, z, (message, own) = states.double(), z.double(), (w.double() for w in weighed)
+    for every, label in ((restart, "float64"), (1, "restart = 1"), (frames, "never anew")):
         given = states, z, edges, message, own, every
         case.expect(answer(*given), reference.rollout(*given), label=label)
     given = states[:1, :, :5], z[:1], edges, message, own, 2
