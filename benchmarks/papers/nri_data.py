@@ -25,7 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "batch_size": 64,
         "lr": 4e-3,
         "window": 11,
-        "epochs": {"NRI": 16, "supervised": 16, "graph given": 8, "LSTM": 6},
+        "epochs": {"NRI": 20, "supervised": 20, "graph given": 8, "LSTM": 6},
         "lstm": {"hidden_size": 32, "num_layers": 1},
         "lstm_lr": 2e-3,
     },
