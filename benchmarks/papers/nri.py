@@ -93,9 +93,9 @@ PROTOCOL = [
 ]
 SIZES = {
     "small": "small: 10,000 simulations (5,000 charged), 1,000 to test, 64 units (LSTM 32 a "
-    "body), MLP encoders and decoders for all, a random window of 11 frames a step for the decoder, 16 "
-    "epochs of NRI, batches of 64; only correlation (path, motion), static, NRI and supervised are run "
-    "for more than one seed.",
+    "body), MLP encoders and decoders for all, a random window of 11 frames a step for the decoder, "
+    f"{SETTINGS['small']['epochs']['NRI']} epochs of NRI, batches of 64; only correlation (path, motion), "
+    "static, NRI and supervised are run for more than one seed.",
     "full": "full: 50,000 simulations, 10,000 to test, 256 units (LSTM: two layers), batches of 128, all "
     "frames in every step; MLPs for springs, a CNN encoder for the others, a GRU decoder for Kuramoto.",
 }
