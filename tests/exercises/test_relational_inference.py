@@ -122,9 +122,8 @@ def test_the_accuracy_is_the_librarys(types):
 def test_the_simulations_to_learn_from_are_the_librarys():
     states, joined = training.simulated(Case(3), 4, 3, 0.5)
     start = states[:, :, 0].double()
-    theirs = springs.springs_from(
-        start[..., :2], start[..., 2:], joined, 12, interaction=0.4, box=50.0, dt=0.005, every=100
-    )
+    how = {"interaction": 0.4, "box": 50.0, "dt": training.SPACING / 100, "every": 100}
+    theirs = springs.springs_from(start[..., :2], start[..., 2:], joined, 12, **how)
     assert torch.allclose(states[:, :, 1:].double(), theirs, atol=1e-5)
 
 
@@ -163,7 +162,7 @@ def leapfrog(position, velocity, springs, stiffness, dt, steps):
 
 def complete_graph(bodies):
     """By repeated rows and a mask."""
-    everyone = torch.arange(bodies, dtype=torch.int32)
+    everyone = torch.arange(bodies)
     receivers, senders = everyone.repeat_interleave(bodies), everyone.repeat(bodies)
     return torch.stack([senders, receivers])[:, senders != receivers]
 

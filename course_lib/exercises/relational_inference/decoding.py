@@ -71,6 +71,13 @@ def pairs_exchanged(x, z, edge_index, message, own, skip_first):
 
 
 @decoder_step.mistake(
+    "Sender and receiver are exchanged everywhere: row 0 of edge_index holds the senders, row 1 the receivers."
+)
+def rows_exchanged(x, z, edge_index, message, own, skip_first):
+    return _step(x, z, edge_index.flip(0), message, own, skip_first)
+
+
+@decoder_step.mistake(
     "Each pair is [x_i, x_i], the receiver twice: then no message says anything about its sender."
 )
 def receiver_alone(x, z, edge_index, message, own, skip_first):
@@ -110,6 +117,26 @@ def without_x(x, z, edge_index, message, own, skip_first):
     return _step(x, z, edge_index, message, own, skip_first, stay=False)
 
 
+@decoder_step.mistake("The term x own is missing: what a body does by itself.")
+def without_own(x, z, edge_index, message, own, skip_first):
+    return _step(x, z, edge_index, message, 0 * own, skip_first)
+
+
+@decoder_step.mistake(
+    "Only the last type's messages arrive: is the sum over the types overwritten in the loop (= for +=)?"
+)
+def overwritten(x, z, edge_index, message, own, skip_first):
+    return _step(x, z, edge_index, message, own, len(message) - 1)
+
+
+@decoder_step.mistake(
+    "With the first type skipped, z and message are out of step: type k's weight z[:, :, k] goes with message[k]."
+)
+def out_of_step(x, z, edge_index, message, own, skip_first):
+    kept = message[int(skip_first) :]
+    return _step(x, z[..., : len(kept)], edge_index, kept, own)
+
+
 @decoder_step.mistake(
     "z has no effect in yours: every type's message counts in full, whatever the encoder said."
 )
@@ -125,8 +152,8 @@ def _hardened(observations) -> bool:
 
 @decoder_step.symptom(
     _hardened,
-    "Right for a one-hot z alone. z weighs the types' messages: sum over k of z_k times message k. An argmax picks one "
-    "and lets no gradient through.",
+    "Right for a one-hot z alone. z weighs the types' messages, whatever numbers it holds: the sum over k of z_k times "
+    "message k. No argmax (it picks one type), and no other function of z.",
 )
 def picked(x, z, edge_index, message, own, skip_first):
     hard = F.one_hot(z.argmax(-1), z.shape[-1]).to(z.dtype)

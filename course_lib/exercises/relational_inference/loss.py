@@ -96,6 +96,30 @@ def entropy_added(predicted, target, logits, prior, variance):
 
 
 @nri_loss.mistake(
+    "NLL and KL are right, but your loss is NLL plus the ENTROPY of q, which punishes doubt. It is NLL + KL, where the "
+    "entropy comes in with a minus."
+)
+def entropy_in_the_loss(predicted, target, logits, prior, variance):
+    nll = _nll(predicted, target, variance)
+    return nll + _entropy(logits), nll, _kl(logits, prior)
+
+
+@nri_loss.mistake(
+    "The KL is turned round, from p to q: each term is weighed by q, q (log q - log p)."
+)
+def from_prior(predicted, target, logits, prior, variance):
+    kl = (prior * (prior.log() - logits.log_softmax(-1))).sum((1, 2))
+    return _both(_nll(predicted, target, variance), kl)
+
+
+@nri_loss.mistake(
+    "The KL is a mean over edges, the squared error a sum: that weighs the KL by 1 / E. Sum over the edges."
+)
+def mean_over_edges(predicted, target, logits, prior, variance):
+    return _both(_nll(predicted, target, variance), _kl(logits, prior) / logits.shape[1])
+
+
+@nri_loss.mistake(
     "You took off the entropy and left the prior out: the KL is the sum of q log q MINUS the sum of q log p."
 )
 def without_prior(predicted, target, logits, prior, variance):
@@ -122,6 +146,18 @@ def without_variance(predicted, target, logits, prior, variance):
 )
 def halved_alone(predicted, target, logits, prior, variance):
     return _both(_nll(predicted, target, 1.0), _kl(logits, prior))
+
+
+@nri_loss.mistake(
+    "/ 2 * variance divides by 2 and MULTIPLIES by the variance: write / (2 * variance)."
+)
+def multiplied(predicted, target, logits, prior, variance):
+    return _both(_nll(predicted, target, 1 / variance), _kl(logits, prior))
+
+
+@nri_loss.mistake("The 2 is forgotten: the squared error is divided by 2 variance.")
+def two_forgotten(predicted, target, logits, prior, variance):
+    return _both(_nll(predicted, target, variance / 2), _kl(logits, prior))
 
 
 @nri_loss.mistake("You squared the variance: sigma^2 is what you are given, not sigma.")

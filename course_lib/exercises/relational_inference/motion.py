@@ -9,7 +9,7 @@ from torch import Tensor
 
 from course_lib.exercises.answer import Observation
 from course_lib.exercises.case import Case
-from course_lib.exercises.compare import Raised
+from course_lib.exercises.compare import Raised, difference
 from course_lib.exercises.engine import Unit
 from course_lib.exercises.relational_inference import reference
 
@@ -34,17 +34,14 @@ unit = Unit(
 
 
 def gradient_is_cut(*names: str) -> Callable[[Sequence[Observation]], bool]:
-    """A symptom: all values are right, and no right gradient reaches one of the named arguments, and only those.
-
-    Without names it may be any argument.
-    """
+    """A symptom: all values are right, and no right gradient reaches one of the named arguments (or any, unnamed)."""
     labels = {f"gradient for `{name}`" for name in names}
 
     def predicate(observations: Sequence[Observation]) -> bool:
         wrong = [o for o in observations if o.failure() is not None]
         return (
             bool(wrong)
-            and all(o.kind == "gradient" and not isinstance(o.got, Raised) for o in wrong)
+            and all("gradient" in o.label and not isinstance(o.got, Raised) for o in wrong)
             and (not labels or {o.label for o in wrong} <= labels)
             and not any(g.isnan().any() for o in wrong for g in o.got if g is not None)
         )
@@ -76,10 +73,10 @@ def leapfrog(answer, case: Case) -> None:
     given = *(t[:1] for t in moving), stiffness, dt, 2
     case.expect(answer(*given), reference.leapfrog(*given), label="one simulation")
     _expect_a_quarter(answer, case, [t.double() for t in moving], 2 * stiffness)
-    for argument in (0, 1, 2):
-        case.expect_gradient(
-            answer, reference.leapfrog, *moving, wrt=argument, extra=(stiffness, dt, 2)
-        )
+    extra = stiffness, dt, 2
+    for argument in (0, 1):
+        case.expect_gradient(answer, reference.leapfrog, *moving, wrt=argument, extra=extra)
+    _expect_gradient_for_springs(answer, case, moving, extra)
 
 
 def _moving(case: Case, simulations: int, bodies: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,6 +86,24 @@ def _moving(case: Case, simulations: int, bodies: int) -> tuple[Tensor, Tensor, 
     strength[:, 0, 1] = 1.0
     springs = strength.triu(1) + strength.triu(1).mT
     return case.normal(simulations, bodies, 2), case.normal(simulations, bodies, 2), springs
+
+
+def _expect_gradient_for_springs(answer, case: Case, moving: tuple, extra: tuple) -> None:
+    """Each spring stands at two places of the matrix, and an answer may read either: their sum is compared."""
+    x, v, springs = moving
+    leaf = springs.clone().requires_grad_()
+    out = torch.stack(reference.leapfrog(x, v, leaf, *extra))
+    probe = case.normal(out.numel())
+    (right,) = torch.autograd.grad((out.flatten() * probe).sum(), leaf)
+
+    def judge(gradients) -> str | None:
+        if gradients[0] is None:
+            return "no gradient reaches `springs`: was the graph cut by .detach(), .data, .item() or numpy?"
+        got = gradients[0]
+        return difference(got + got.mT, right + right.mT)
+
+    got = answer.gradient_of_argument(probe, 2, *moving, *extra)
+    case.expect_that("gradient for `springs`", judge, got)
 
 
 def _expect_a_quarter(answer, case: Case, moving: list[Tensor], stiffness: float) -> None:
@@ -207,10 +222,43 @@ def drift_kick_drift(position, velocity, springs, stiffness, dt, steps):
 
 
 @leapfrog.mistake(
+    "The first kick is a whole one, the last a half: each step kicks for one and a half times its time. Half a kick "
+    "before the drift, half after it."
+)
+def one_kick_and_a_half(position, velocity, springs, stiffness, dt, steps):
+    for _ in range(steps):
+        velocity = velocity + dt * _pull(position, springs, stiffness)
+        position = position + dt * velocity
+        velocity = velocity + dt / 2 * _pull(position, springs, stiffness)
+    return position, velocity
+
+
+@leapfrog.mistake("A step too few or too many: the loop is `for _ in range(steps)`.")
+def a_step_too_few(position, velocity, springs, stiffness, dt, steps):
+    return reference.leapfrog(position, velocity, springs, stiffness, dt, steps - 1)
+
+
+@leapfrog.mistake("stiffness has no effect in yours: a = -stiffness times the sum over j.")
+def without_stiffness(position, velocity, springs, stiffness, dt, steps):
+    return reference.leapfrog(position, velocity, springs, 1.0, dt, steps)
+
+
+@leapfrog.mistake(
     "Your springs push: with x_i - x_j the pull on body i has a minus sign before it."
 )
 def pushing(position, velocity, springs, stiffness, dt, steps):
     return reference.leapfrog(position, velocity, springs, -stiffness, dt, steps)
+
+
+@leapfrog.mistake(
+    "x_i counts once in yours, however many springs pull at body i: the sum over j has w_ij x_i in each term."
+)
+def own_position_once(position, velocity, springs, stiffness, dt, steps):
+    for _ in range(steps):
+        velocity = velocity - dt / 2 * stiffness * (position - springs @ position)
+        position = position + dt * velocity
+        velocity = velocity - dt / 2 * stiffness * (position - springs @ position)
+    return position, velocity
 
 
 @leapfrog.mistake(

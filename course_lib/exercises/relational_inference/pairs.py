@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from course_lib.exercises.case import Case
+from course_lib.exercises.compare import describe
 from course_lib.exercises.relational_inference import reference
 from course_lib.exercises.relational_inference.motion import gradient_is_cut, unit
 
@@ -35,10 +38,19 @@ def complete_graph(answer, case: Case) -> None:
     bodies = case.size(3, 5)
     for count in (bodies, bodies + case.size(1, 3)):
         case.expect(answer(count), reference.complete_graph(count), label=f"{count} bodies")
+    case.expect_that("a tensor", _no_index, answer(bodies))
+
+
+def _no_index(got: Any) -> str | None:
+    """The lab's cells index with it, and the library's functions take int64 alone."""
+    if isinstance(got, Tensor) and got.dtype == torch.int64:
+        return None
+    return f"{describe(got)}: a torch tensor of int64 is needed"
 
 
 @complete_graph.mistake(
-    "The rows are exchanged: row 0 has to hold the senders, row 1 the receivers, and the receivers are sorted."
+    "The right edges, with the rows exchanged or sorted by sender: row 0 has to hold the senders, row 1 the receivers, "
+    "and the edges are sorted by receiver first, so row 1 begins 0, 0."
 )
 def rows_exchanged(bodies):
     return reference.complete_graph(bodies).flip(0)
@@ -51,8 +63,16 @@ def self_loops(bodies):
     return torch.ones(bodies, bodies).nonzero().T.flip(0)
 
 
+@complete_graph.mistake(
+    "The numbers are right, but cut into rows wrongly: .T turns a list of pairs [E, 2], reshape and view do not."
+)
+def reshaped(bodies):
+    return reference.complete_graph(bodies).T.reshape(2, -1)
+
+
 def _half_of_them(observations) -> bool:
-    return all(2 * o.got.numel() == o.expected.numel() for o in observations)
+    values = [o for o in observations if o.kind == "value"]
+    return all(2 * o.got.numel() == o.expected.numel() for o in values)
 
 
 @complete_graph.symptom(
@@ -133,6 +153,18 @@ def ends_added(h, edge_index):
 )
 def ends_stacked(h, edge_index):
     return torch.stack([h[:, edge_index[0]], h[:, edge_index[1]]], 2)
+
+
+@node_to_edge.mistake("This is [B, 2E, F]: join the two along the LAST axis, not along the edges.")
+def joined_along_edges(h, edge_index):
+    return torch.cat([h[:, edge_index[0]], h[:, edge_index[1]]], 1)
+
+
+@node_to_edge.mistake(
+    "The difference of the two ends instead of both: [h_j, h_i] stand side by side, [B, E, 2F]."
+)
+def ends_subtracted(h, edge_index):
+    return h[:, edge_index[0]] - h[:, edge_index[1]]
 
 
 @node_to_edge.mistake("h[senders] picks SIMULATIONS, axis 0. The nodes are axis 1: h[:, senders].")
@@ -216,6 +248,16 @@ def mean_with_nan(messages, edge_index, nodes):
     return _summed(messages, edge_index[1], nodes) / _counts(edge_index, nodes)
 
 
+@edge_to_node.mistake(
+    "Yours puts the messages into a matrix of pairs, where an edge that is listed twice counts once. Add up the edges "
+    "themselves: index_add, or a loop."
+)
+def matrix_of_pairs(messages, edge_index, nodes):
+    dense = messages.new_zeros(len(messages), nodes, nodes, messages.shape[2])
+    dense[:, edge_index[1], edge_index[0]] = messages
+    return dense.sum(2)
+
+
 def _by_reshape(observations) -> bool:
     """Right for the complete graph in its own order, wrong for other edges."""
     some, *whole = (o for o in observations if o.kind == "value")
@@ -224,7 +266,8 @@ def _by_reshape(observations) -> bool:
 
 @edge_to_node.symptom(
     _by_reshape,
-    "Right for the complete graph in its usual order alone. The edges may be any, in any order: look at edge_index.",
+    "Right for the complete graph in its usual order alone. The edges may be any, in any order, and one may be listed "
+    "twice: look at edge_index, and count every edge.",
 )
 def by_reshape(messages, edge_index, nodes):
     return messages.reshape(len(messages), nodes, nodes - 1, -1).sum(2)

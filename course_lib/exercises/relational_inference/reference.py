@@ -140,8 +140,15 @@ def _remembered(data: bytes, shape: tuple[int, ...], edges: tuple, iterations: i
     return fit_relations(states, torch.tensor(edges), iterations)
 
 
-def fit_relations(states: Tensor, edge_index: Tensor, iterations: int) -> Tensor:
-    """As `infer_relations`, each time anew."""
+def fit_relations(
+    states: Tensor,
+    edge_index: Tensor,
+    iterations: int,
+    restart: int = RESTART,
+    weight: float = 1.0,
+    clear: bool = True,
+) -> Tensor:
+    """As `infer_relations`, each time anew; `weight` is that of the KL, `clear` says whether gradients are reset."""
     random = torch.Generator().manual_seed(0)
     simulations, _, _, features = states.shape
     logits = torch.zeros(simulations, edge_index.shape[1], 2, requires_grad=True)
@@ -152,8 +159,10 @@ def fit_relations(states: Tensor, edge_index: Tensor, iterations: int) -> Tensor
     for _ in range(iterations):
         noise = -torch.empty_like(logits).exponential_(generator=random).log()
         z = ((logits + noise) / TAU).softmax(-1)
-        predicted = rollout(states, z, edge_index, *weights, RESTART)
-        optimizer.zero_grad()
-        nri_loss(predicted, target, logits, prior, VARIANCE)[0].mean().backward()
+        predicted = rollout(states, z, edge_index, *weights, restart)
+        if clear:
+            optimizer.zero_grad()
+        _, nll, kl = nri_loss(predicted, target, logits, prior, VARIANCE)
+        (nll + weight * kl).mean().backward()
         optimizer.step()
     return logits.detach()

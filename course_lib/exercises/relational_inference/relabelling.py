@@ -31,13 +31,15 @@ def edge_accuracy(answer, case: Case) -> None:
         torch.tensor([0.5, 0.3, 0.2]), simulations * edges, True, generator=case.random
     ).view(simulations, edges)
     two = (case.uniform(simulations, edges) < 0.35).long()
-    turned = torch.tensor([1, 2, 0])[_spoiled(case, three, 3, 0.3)]
+    spoiled = _spoiled(case, three, 3, 0.3)
+    turned = torch.tensor([1, 2, 0])[spoiled]
     for predicted, true, types, relabel, label in (
         (turned, three, 3, True, "three types, their names turned round"),
         (_spoiled(case, three, 3, 0.4), three, 3, False, "the first type is known"),
         (turned, three, 3, False, "the first type is known, and the names are wrong"),
         (1 - _spoiled(case, two, 2, 0.3), two, 2, True, "two types, exchanged"),
         (_spoiled(case, two, 2, 1.0), two, 2, True, "coin flips"),
+        (torch.tensor([0, 2, 1])[spoiled], three, 3, True, "two of three names exchanged"),
     ):
         given = predicted, true, types, relabel
         case.expect(answer(*given), reference.edge_accuracy(*given), label=label)
