@@ -47,8 +47,9 @@ def expect_relations(
     iterations: int,
     sure: tuple[float, float],
     chance: float = 0.5,
+    bar: float = BAR,
 ) -> None:
-    """Of the edges in fresh simulations 85 % must be found, with as much certainty as the loss allows.
+    """Of the edges in fresh simulations the share `bar` must be found, with as much certainty as the loss allows.
 
     `sure` are the bounds of the mean distance of an edge's two logits. The master's lies near the middle; without the
     KL it is above them, with single steps below. `chance` is that of a spring between two bodies.
@@ -63,8 +64,8 @@ def expect_relations(
     def judge(logits: Any) -> str | None:
         if (text := _no_logits(logits, (*true.shape, 2))) is not None:
             return text
-        if not share(logits) >= BAR:
-            return f"{share(logits):.0%} of the edges are right; at least {BAR:.0%} wanted"
+        if not share(logits) >= bar:
+            return f"{share(logits):.0%} of the edges are right; at least {bar:.0%} wanted"
         if not sure[0] <= _surety(logits) <= sure[1]:
             return (
                 f"the two logits of an edge are {_surety(logits):.2f} apart on average; with this loss they come to "
