@@ -28,12 +28,12 @@ $(VENV)/.test: $(VENV)/.lab
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,grade]'
 	@touch $@
 
-# Two processes share the tests, each file whole in one of them: a notebook's cells need one kernel.
+# make test ARGS="--numprocesses=2 --dist=loadfile": two processes share the tests, each file whole in one of them.
 .PHONY: test release grade bench
 test: $(VENV)/.test
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest $(ARGS)
 
 release: $(VENV)/.test
 	$(COURSE) release $(ARGS)
