@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,17 @@ from torch import Tensor, nn
 
 from course_lib.training import History, fit
 
-__all__ = ["Minibatches", "descend"]
+__all__ = ["Minibatches", "descend", "half_cosine", "straight_line"]
+
+
+def straight_line(done: float) -> float:
+    """1 - x at the share x = `done` of the epochs."""
+    return 1 - done
+
+
+def half_cosine(done: float) -> float:
+    """(1 + cos(pi x)) / 2 at the share x = `done` of the epochs: slow at first and in the end."""
+    return (1 + math.cos(math.pi * done)) / 2
 
 
 class Minibatches:
@@ -45,25 +56,44 @@ def descend(
     lr: float,
     batch_size: int,
     generator: torch.Generator | None = None,
+    fall: Callable[[float], float] = straight_line,
+    clip: float | None = None,
     progress: bool = False,
+    on_epoch: Callable[[int, History], None] | None = None,
+    **fit_options: Any,
 ) -> History:
     """Minimise loss_fn(model, (rows of each tensor)) by Adam; the model ends in evaluation mode.
 
-    The step size is lr (1 - e / epochs) in epoch e: large at first, and so small in the end that
+    The step size is lr fall(e / epochs) in epoch e: large at first, and so small in the end that
     the noise of the minibatches dies down. Called again, training goes on from the weights there are.
+
+    Args:
+        generator: draws the order of the rows, and whatever the loss draws from it.
+        fall: share of lr that is left after a share of the epochs, 1 at 0 and 0 at 1.
+        clip: bound of the gradient's norm at each step; None for none.
+        on_epoch, fit_options: as in `course_lib.training.fit` (`validate`, `patience`, `checkpoint`).
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+    if clip is not None:
 
-    def lower(epoch: int, _: History) -> None:
-        optimizer.param_groups[0]["lr"] = lr * (1 - (epoch + 1) / epochs)
+        def bounded(*_: object) -> None:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
 
-    batches = Minibatches(*tensors, batch_size=batch_size, generator=generator)
+        optimizer.register_step_pre_hook(bounded)
+
+    def lower(epoch: int, history: History) -> None:
+        optimizer.param_groups[0]["lr"] = lr * fall((epoch + 1) / epochs)
+        if on_epoch is not None:
+            on_epoch(epoch, history)
+
     return fit(
         model,
         loss_fn,
-        batches,
+        Minibatches(*tensors, batch_size=batch_size, generator=generator),
         epochs=epochs,
         optimizer=optimizer,
         on_epoch=lower,
+        generators=[] if generator is None else [generator],
         progress=progress,
+        **fit_options,
     )

@@ -21,6 +21,7 @@ from course_lib.relations.motion import (
     Force,
     Simulations,
     check_counts,
+    check_probability,
     draw_start,
     incidence,
     kinetic_energy,
@@ -75,8 +76,7 @@ def charged(
         ValueError: where a count is too small or the probability lies outside [0, 1].
     """
     check_counts(simulations, bodies, frames, every)
-    if not 0 <= charge_probability <= 1:
-        raise ValueError(f"charge_probability must lie in [0, 1], got {charge_probability}")
+    check_probability("charge_probability", charge_probability)
     positions, velocities = draw_start(simulations, bodies, spread, speed, generator)
     positions, velocities = reflect(positions, velocities, box)
     drawn = torch.rand(simulations, bodies, generator=generator, dtype=torch.float64)

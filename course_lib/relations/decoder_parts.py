@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from course_lib.relations.graphs import complete_graph
 from course_lib.relations.pairs import PairLinear, by_receiver, edge_to_node
 
-__all__ = ["MarkovDecoder", "Messages", "Update", "check_decoder_sizes", "check_states_and_edges"]
+__all__ = ["MarkovDecoder", "Messages", "Update", "check_states_and_edges"]
 
 
 class Messages(nn.Module):
@@ -126,15 +126,6 @@ class MarkovDecoder(nn.Module):
             x = self.step(x, edges, senders)
             ahead.append(x)
         return torch.stack(ahead)
-
-
-def check_decoder_sizes(features: int, hidden_size: int, edge_types: int) -> None:
-    """Raise a ValueError unless every size is at least 1 and there are two edge types or more."""
-    if min(features, hidden_size) < 1 or edge_types < 2:
-        raise ValueError(
-            "sizes must be at least 1 and edge_types at least 2, got features "
-            f"{features}, hidden_size {hidden_size}, edge_types {edge_types}"
-        )
 
 
 def check_states_and_edges(

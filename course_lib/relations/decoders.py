@@ -25,11 +25,10 @@ from course_lib.relations.decoder_parts import (
     MarkovDecoder,
     Messages,
     Update,
-    check_decoder_sizes,
     check_states_and_edges,
 )
 from course_lib.relations.graphs import complete_graph
-from course_lib.relations.pairs import edge_to_node, node_to_edge
+from course_lib.relations.pairs import check_sizes, edge_to_node, node_to_edge
 
 __all__ = ["GRUDecoder", "MLPDecoder", "SpringsDecoder"]
 
@@ -53,7 +52,7 @@ class MLPDecoder(MarkovDecoder):
         skip_first: bool = True,
     ) -> None:
         super().__init__()
-        check_decoder_sizes(features, hidden_size, edge_types)
+        check_sizes(edge_types, features=features, hidden_size=hidden_size)
         h, self.features, self.edge_types = hidden_size, features, edge_types
         self.skip_first = skip_first
         self.messages = Messages(features, h, h, edge_types, skip_first)
@@ -84,7 +83,7 @@ class GRUDecoder(nn.Module):
         burn_in: int = 1,
     ) -> None:
         super().__init__()
-        check_decoder_sizes(features, hidden_size, edge_types)
+        check_sizes(edge_types, features=features, hidden_size=hidden_size)
         if burn_in < 1:
             raise ValueError(f"burn_in must be at least 1, the first frame, got {burn_in}")
         h, self.features, self.edge_types = hidden_size, features, edge_types
@@ -153,7 +152,7 @@ class SpringsDecoder(MarkovDecoder):
         strength: float = 0.05,
     ) -> None:
         super().__init__()
-        check_decoder_sizes(4, substeps, edge_types)
+        check_sizes(edge_types, substeps=substeps)
         self.edge_types, self.skip_first, self.substeps = edge_types, skip_first, substeps
         self.frame_time, self.box = frame_time, box
         self.position_scale, self.velocity_scale = position_scale, velocity_scale

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.relations.graphs import complete_graph
-from course_lib.relations.pairs import MLP, PairLinear, edge_to_node, node_to_edge
+from course_lib.relations.pairs import MLP, PairLinear, check_sizes, edge_to_node, node_to_edge
 
 __all__ = ["CNNEncoder", "MLPEncoder"]
 
@@ -74,7 +74,7 @@ class MLPEncoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_sizes(hidden_size, edge_types, frames, features)
+        check_sizes(edge_types, hidden_size=hidden_size, frames=frames, features=features)
         self.frames, self.features, self.edge_types = frames, features, edge_types
         h = hidden_size
         self.embed = MLP(nn.Linear(frames * features, h), h, h, dropout)
@@ -112,7 +112,7 @@ class CNNEncoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_sizes(hidden_size, edge_types, self.SHORTEST, features)
+        check_sizes(edge_types, hidden_size=hidden_size, features=features)
         self.features, self.edge_types, h = features, edge_types, hidden_size
         self.first = nn.Conv1d(2 * features, h, 5)
         self.norm1, self.norm2 = nn.BatchNorm1d(h), nn.BatchNorm1d(h)
@@ -143,14 +143,6 @@ class CNNEncoder(nn.Module):
         weights = self.attention(h).softmax(-1)  # [E B, 1, T']
         edges = (self.value(h) * weights).sum(-1).unflatten(0, (-1, batch))  # [E, B, h]
         return self.rounds(self.pair(edges), senders, bodies).transpose(0, 1)
-
-
-def _check_sizes(hidden_size: int, edge_types: int, frames: int, features: int) -> None:
-    if min(hidden_size, frames, features) < 1 or edge_types < 2:
-        raise ValueError(
-            "sizes must be at least 1 and edge_types at least 2, got hidden_size "
-            f"{hidden_size}, edge_types {edge_types}, frames {frames}, features {features}"
-        )
 
 
 def _check_states(states: Tensor, features: int, frames: int | None = None) -> None:

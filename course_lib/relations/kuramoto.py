@@ -24,6 +24,7 @@ from course_lib.relations.motion import (
     Simulations,
     check_counts,
     check_generator,
+    check_probability,
     chunks,
     unordered_pairs,
 )
@@ -68,8 +69,7 @@ def kuramoto(
     """
     check_counts(simulations, bodies, frames, every)
     check_generator(generator)
-    if not 0 <= edge_probability <= 1:
-        raise ValueError(f"edge_probability must lie in [0, 1], got {edge_probability}")
+    check_probability("edge_probability", edge_probability)
     draws = torch.rand(2, simulations, bodies, generator=generator, dtype=torch.float64)
     low, high = frequencies
     phases, omega = 2 * math.pi * draws[0], low + (high - low) * draws[1]  # [S, N]

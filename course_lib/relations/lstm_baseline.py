@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib.latent.descent import Minibatches
-from course_lib.training import History, fit
+from course_lib.latent.descent import descend
+from course_lib.training import History
 
 __all__ = ["LSTMBaseline", "train_lstm"]
 
@@ -149,29 +149,19 @@ def train_lstm(
         clip: bound of the gradient's norm.
         checkpoint: as in `training.fit`.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
 
     def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         return F.mse_loss(model(batch[0], burn_in), batch[0][:, :, 1:])
 
-    def bounded(*_: object) -> None:
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
-
-    def lower(epoch: int, _: History) -> None:
-        optimizer.param_groups[0]["lr"] = lr * (1 - (epoch + 1) / epochs)
-
-    hook = optimizer.register_step_pre_hook(bounded)
-    try:
-        return fit(
-            model,
-            loss,
-            Minibatches(states, batch_size=batch_size, generator=generator),
-            epochs=epochs,
-            optimizer=optimizer,
-            on_epoch=lower,
-            checkpoint=checkpoint,
-            generators=[] if generator is None else [generator],
-            progress=progress,
-        )
-    finally:
-        hook.remove()
+    return descend(
+        model,
+        loss,
+        states,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        generator=generator,
+        clip=clip,
+        checkpoint=checkpoint,
+        progress=progress,
+    )

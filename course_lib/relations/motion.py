@@ -74,16 +74,19 @@ def to_unit_box(states: Tensor, scale: Sequence[float]) -> Tensor:
     Raises:
         ValueError: where `scale` has not one number a feature.
     """
-    if states.size(-1) != len(scale):
-        raise ValueError(f"scale needs {states.size(-1)} numbers, one a feature, got {len(scale)}")
-    return states / states.new_tensor(scale)
+    return states / _constants(states, scale)
 
 
 def from_unit_box(states: Tensor, scale: Sequence[float]) -> Tensor:
     """The inverse of `to_unit_box`: states * scale."""
+    return states * _constants(states, scale)
+
+
+def _constants(states: Tensor, scale: Sequence[float]) -> Tensor:
+    """The scale [D] as the states are; a ValueError where it has not one number a feature."""
     if states.size(-1) != len(scale):
         raise ValueError(f"scale needs {states.size(-1)} numbers, one a feature, got {len(scale)}")
-    return states * states.new_tensor(scale)
+    return states.new_tensor(scale)
 
 
 def unordered_pairs(bodies: int, device: torch.device | str | None = None) -> Tensor:
@@ -262,6 +265,12 @@ def check_counts(simulations: int, bodies: int, frames: int, every: int) -> None
     ):
         if count < least:
             raise ValueError(f"{name} must be at least {least}, got {count}")
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raise a ValueError that names the argument unless 0 <= value <= 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value}")
 
 
 def kinetic_energy(states: Tensor, masses: Tensor | None = None) -> Tensor:

@@ -12,15 +12,13 @@ Source: Kipf, Fetaya, Wang, Welling and Zemel 2018, https://arxiv.org/abs/1802.0
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib.latent.descent import Minibatches
+from course_lib.latent.descent import descend, half_cosine
 from course_lib.relations.edge_metrics import best_relabelling, edge_accuracy, rollout_mse
 from course_lib.relations.nri_model import (
     NRI,
@@ -31,7 +29,7 @@ from course_lib.relations.nri_model import (
     random_window,
     sparse_prior,
 )
-from course_lib.training import History, fit
+from course_lib.training import History
 
 __all__ = [
     "NRI",
@@ -76,8 +74,17 @@ def train_nri(
     def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         return nri_loss(model, *batch, steps, window, generator)
 
-    return _descend(
-        model, loss, (states,), epochs, lr, batch_size, generator, progress, fit_options
+    return descend(
+        model,
+        loss,
+        states,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        generator=generator,
+        fall=half_cosine,
+        progress=progress,
+        **fit_options,
     )
 
 
@@ -102,8 +109,19 @@ def train_encoder(
         states, types = batch
         return F.cross_entropy(encoder(states).flatten(0, 1), types.flatten())
 
-    data = (states, types)
-    return _descend(encoder, loss, data, epochs, lr, batch_size, generator, progress, fit_options)
+    return descend(
+        encoder,
+        loss,
+        states,
+        types,
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        generator=generator,
+        fall=half_cosine,
+        progress=progress,
+        **fit_options,
+    )
 
 
 def train_decoder(
@@ -134,38 +152,16 @@ def train_decoder(
         part = random_window(states, window, generator)
         return gaussian_nll(decoder(part, edges, steps), part[:, :, 1:], variance).mean()
 
-    data = (states, edges)
-    return _descend(decoder, loss, data, epochs, lr, batch_size, generator, progress, fit_options)
-
-
-def _descend(
-    model: nn.Module,
-    loss: Callable[[nn.Module, tuple[Tensor, ...]], Tensor],
-    data: tuple[Tensor, ...],
-    epochs: int,
-    lr: float,
-    batch_size: int,
-    generator: torch.Generator | None,
-    progress: bool,
-    options: dict[str, Any],
-) -> History:
-    """`fit` with Adam, minibatches and the cosine; a caller's own on_epoch comes after the cosine's."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-    also = options.pop("on_epoch", None)
-
-    def lower(epoch: int, history: History) -> None:
-        optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * (epoch + 1) / epochs)) / 2
-        if also is not None:
-            also(epoch, history)
-
-    return fit(
-        model,
+    return descend(
+        decoder,
         loss,
-        Minibatches(*data, batch_size=batch_size, generator=generator),
+        states,
+        edges,
         epochs=epochs,
-        optimizer=optimizer,
-        on_epoch=lower,
-        generators=[] if generator is None else [generator],
+        lr=lr,
+        batch_size=batch_size,
+        generator=generator,
+        fall=half_cosine,
         progress=progress,
-        **options,
+        **fit_options,
     )

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from course_lib.relations.graphs import complete_graph
 
-__all__ = ["MLP", "PairLinear", "by_receiver", "edge_to_node", "node_to_edge"]
+__all__ = ["MLP", "PairLinear", "by_receiver", "check_sizes", "edge_to_node", "node_to_edge"]
 
 
 class _PairSum(torch.autograd.Function):
@@ -109,3 +109,12 @@ class MLP(nn.Module):
         h = self.dropout(F.elu(self.first(*inputs)))
         rows = F.elu(self.second(h.flatten(0, -2)), inplace=True)  # [..., h] -> [rows, F']
         return self.norm(rows).view(*h.shape[:-1], -1)  # every row alike
+
+
+def check_sizes(edge_types: int, **sizes: int) -> None:
+    """Raise a ValueError unless every size is at least 1 and there are two edge types or more."""
+    if min(sizes.values()) < 1 or edge_types < 2:
+        got = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ValueError(
+            f"sizes must be at least 1 and edge_types at least 2, got {got}, edge_types {edge_types}"
+        )

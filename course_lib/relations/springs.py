@@ -23,6 +23,7 @@ from course_lib.relations.motion import (
     Force,
     Simulations,
     check_counts,
+    check_probability,
     chunks,
     draw_start,
     incidence,
@@ -81,8 +82,7 @@ def springs(
             fewer than two strengths.
     """
     check_counts(simulations, bodies, frames, every)
-    if not 0 <= spring_probability <= 1:
-        raise ValueError(f"spring_probability must lie in [0, 1], got {spring_probability}")
+    check_probability("spring_probability", spring_probability)
     if len(strengths) < 2:
         raise ValueError(f"strengths needs at least two types, got {tuple(strengths)}")
     positions, velocities = draw_start(simulations, bodies, spread, speed, generator)
