@@ -17,6 +17,8 @@ from course_lib.relations.pairs import PairLinear, by_receiver, edge_to_node
 
 __all__ = ["MarkovDecoder", "Messages", "Update", "check_states_and_edges"]
 
+IN_CACHE = 700_000  # numbers held at once, about 3 MB: what a processor keeps close by
+
 
 class Messages(nn.Module):
     """sum over senders j and types k of z_(j,i),k f_k([h_j, h_i]): [N, M, F], [E, M, K] -> [N, M, F'].
@@ -84,6 +86,7 @@ class MarkovDecoder(nn.Module):
 
     features: int
     edge_types: int
+    width = 4  # numbers a pair holds at once
 
     def step(self, x: Tensor, edges: Tensor, senders: Tensor) -> Tensor:
         """One frame on: x [N, M, D], edges [E, M, K], senders [E] -> [N, M, D]."""
@@ -120,12 +123,19 @@ class MarkovDecoder(nn.Module):
         return ahead.permute(2, 1, 0, 3)
 
     def _ahead(self, x: Tensor, edges: Tensor, steps: int) -> Tensor:
-        """[N, M, D], [E, M, K] -> [steps, N, M, D]."""
-        senders, ahead = complete_graph(len(x), x.device)[0], []
-        for _ in range(steps):
-            x = self.step(x, edges, senders)
-            ahead.append(x)
-        return torch.stack(ahead)
+        """[N, M, D], [E, M, K] -> [steps, N, M, D]; on a CPU in parts of M that fit its cache."""
+        senders = complete_graph(len(x), x.device)[0]
+        block = x.size(1)
+        if x.device.type == "cpu":
+            block = max(1, IN_CACHE // max(1, len(edges) * self.width))
+        done = []
+        for now, z in zip(x.split(block, 1), edges.split(block, 1), strict=True):
+            ahead = []
+            for _ in range(steps):
+                now = self.step(now, z, senders)
+                ahead.append(now)
+            done.append(torch.stack(ahead))
+        return done[0] if len(done) == 1 else torch.cat(done, 2)
 
 
 def check_states_and_edges(

@@ -56,6 +56,7 @@ class MLPDecoder(MarkovDecoder):
         h, self.features, self.edge_types = hidden_size, features, edge_types
         self.skip_first = skip_first
         self.messages = Messages(features, h, h, edge_types, skip_first)
+        self.width = h * self.messages.active
         self.update = Update(features + h, h, features)
 
     def step(self, x: Tensor, edges: Tensor, senders: Tensor) -> Tensor:

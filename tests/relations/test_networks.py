@@ -95,8 +95,10 @@ def test_a_decoder_follows_a_relabelling(kind, order):
     torch.testing.assert_close(ahead, relabel_states(decoder.rollout(x, z, 3), order))
 
 
+@pytest.mark.parametrize("in_cache", [700_000, 250])  # whole, and in parts of a few windows
 @pytest.mark.parametrize(("types", "skip_first"), [(2, True), (2, False), (3, True), (3, False)])
-def test_loss_and_gradients_are_those_of_one_hot_matrices(types, skip_first):
+def test_loss_and_gradients_are_those_of_one_hot_matrices(types, skip_first, in_cache, monkeypatch):
+    monkeypatch.setattr("course_lib.relations.decoder_parts.IN_CACHE", in_cache)
     torch.manual_seed(0)
     encoder = MLPEncoder(FRAMES, hidden_size=8, edge_types=types)
     decoder = MLPDecoder(hidden_size=8, edge_types=types, skip_first=skip_first)
@@ -127,7 +129,8 @@ def test_loss_and_gradients_are_those_of_one_hot_matrices(types, skip_first):
 @pytest.mark.parametrize(
     ("frames", "steps"), [(16, 5), (16, 15), (16, 40), (12, 4), (11, 1), (2, 1)]
 )
-def test_windows_restart_from_the_truth(kind, frames, steps):
+def test_windows_restart_from_the_truth(kind, frames, steps, monkeypatch):
+    monkeypatch.setattr("course_lib.relations.decoder_parts.IN_CACHE", 250)
     decoder, x, z = decoders()[kind].double(), states(frames=frames), edges()
     predicted = decoder(x, z, steps)
     assert predicted.shape == (3, 4, frames - 1, 4)
