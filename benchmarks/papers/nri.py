@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.papers.nri_data import AHEAD, SETTINGS, SYSTEMS, Task, load
+from benchmarks.papers.nri_data import AHEAD, SETTINGS, SYSTEMS, Task, load, setting_of
 from benchmarks.papers.nri_runs import rows_of
 from benchmarks.report import environment, print_table, write_json
 from course_lib.data.fetch import cache_folder
@@ -91,11 +91,13 @@ PROTOCOL = [
     "motion: after each feature's mean over time is taken off, a row of ours. LSTM: of the single LSTM's "
     "last states.",
 ]
+SMALL = SETTINGS["small"]
 SIZES = {
-    "small": "small: 10,000 simulations (5,000 charged), 1,000 to test, 64 units (LSTM 32 a "
-    "body), MLP encoders and decoders for all, a random window of 11 frames a step for the decoder, "
-    f"{SETTINGS['small']['epochs']['NRI']} epochs of NRI, batches of 64; only correlation (path, motion), "
-    "static, NRI and supervised are run for more than one seed.",
+    "small": "small: 10,000 simulations (5,000 charged), 1,000 to test, 64 units (LSTM and CNN 32), MLP "
+    "decoders, an MLP encoder for springs, a CNN for the others, a random window of 11 frames a step for "
+    f"the decoder, {SMALL['epochs']['NRI']} epochs of NRI ({SMALL['convolved']['epochs']['NRI']} with a "
+    "CNN), batches of 64; only correlation (path, motion), static, NRI and supervised are run for more "
+    "than one seed.",
     "full": "full: 50,000 simulations, 10,000 to test, 256 units (LSTM: two layers), batches of 128, all "
     "frames in every step; MLPs for springs, a CNN encoder for the others, a GRU decoder for Kuramoto.",
 }
@@ -170,11 +172,10 @@ def show(summary: list[dict[str, Any]], size: str, title: str) -> None:
     )
 
 
-def run(
-    place: tuple[str, int, int], options: argparse.Namespace, setting: dict[str, Any]
-) -> list[dict[str, Any]]:
+def run(place: tuple[str, int, int], options: argparse.Namespace) -> list[dict[str, Any]]:
     """All rows of one system, number of bodies and seed. Runs in a process of its own, or in this one."""
     system, bodies, seed = place
+    setting = setting_of(options.size, system, options.epochs)
     torch.set_num_threads(options.threads)
     start, device = time.perf_counter(), pick_device(options.device)
 
@@ -189,10 +190,10 @@ def run(
 
 
 def run_all(
-    places: list[tuple[str, int, int]], options: argparse.Namespace, setting: dict[str, Any]
+    places: list[tuple[str, int, int]], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """The rows of all places, in their order, whatever the number of processes."""
-    jobs = [(place, options, setting) for place in places]
+    jobs = [(place, options) for place in places]
     if options.processes == 1:
         found = [run(*job) for job in jobs]
     else:
@@ -227,9 +228,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run all rows, print both tables, write the JSON."""
     options = parse(arguments)
-    size, setting = options.size, dict(SETTINGS[options.size])
-    if options.epochs:
-        setting["epochs"] = dict.fromkeys(setting["epochs"], options.epochs)
+    size = options.size
     torch.set_num_threads(options.threads)
     start, started = time.perf_counter(), environment(pick_device(options.device))
     if options.resume is not None:
@@ -238,14 +237,14 @@ def main(arguments: list[str] | None = None) -> int:
     for system in options.systems.split(","):
         seeds = options.seeds or (3 if size == "small" and system == "springs" else 1)
         places += [(system, int(n), k) for n in options.bodies.split(",") for k in range(seeds)]
-    summary = summarise(run_all(places, options, setting))
+    summary = summarise(run_all(places, options))
     title = (
         f"{started['device']}, {options.processes} process(es) of {started['threads']} thread(s)"
     )
     show(summary, size, title)
     content = {
         "rows": summary,
-        "setting": setting,
+        "setting": {s: setting_of(size, s, options.epochs) for s in options.systems.split(",")},
         "processes": options.processes,
         "patience": options.patience,
         "protocol": [SIZES[size], *PROTOCOL],

@@ -16,32 +16,50 @@ from course_lib.relations.springs import springs
 
 SYSTEMS = {"springs": springs, "charged": charged, "kuramoto": kuramoto}
 SEEN, AHEAD = 49, (1, 10, 20)  # frames shown; frames after the last of them
-SETTINGS: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, dict[str, Any]] = {  # "convolved": what differs for all systems but springs
     "small": {
         "simulations": {"springs": 10_000, "charged": 5_000, "kuramoto": 10_000},
         "stretch": {"springs": 5.0, "charged": 4.0, "kuramoto": 2.0},
         "tests": 1_000,
         "hidden": 64,
+        "encoder_hidden": 64,
         "batch_size": 64,
         "lr": 4e-3,
         "window": 11,
         "epochs": {"NRI": 20, "supervised": 20, "graph given": 8, "LSTM": 6},
         "lstm": {"hidden_size": 32, "num_layers": 1},
         "lstm_lr": 2e-3,
+        "convolved": {
+            "encoder_hidden": 32,
+            "lr": 6e-3,
+            "epochs": {"NRI": 16, "supervised": 8, "graph given": 8, "LSTM": 6},
+        },
     },
     "full": {
         "simulations": dict.fromkeys(SYSTEMS, 50_000),
         "stretch": dict.fromkeys(SYSTEMS, 1.0),
         "tests": 10_000,
         "hidden": 256,
+        "encoder_hidden": 256,
         "batch_size": 128,
         "lr": 5e-4,
         "window": None,
         "epochs": dict.fromkeys(("NRI", "supervised", "graph given", "LSTM"), 500),
         "lstm": {"hidden_size": 256, "num_layers": 2},
         "lstm_lr": 5e-4,
+        "convolved": {},
     },
 }
+
+
+def setting_of(size: str, system: str, epochs: int | None = None) -> dict[str, Any]:
+    """How one system's models are trained; `epochs` in place of the size's, for every training."""
+    setting = dict(SETTINGS[size])
+    if system != "springs":
+        setting |= setting["convolved"]
+    if epochs:
+        setting["epochs"] = dict.fromkeys(setting["epochs"], epochs)
+    return setting
 
 
 class Data(NamedTuple):

@@ -117,7 +117,7 @@ class CNNEncoder(nn.Module):
         self.first = nn.Conv1d(2 * features, h, 5)
         self.norm1, self.norm2 = nn.BatchNorm1d(h), nn.BatchNorm1d(h)
         self.second = nn.Conv1d(h, h, 5)
-        self.value, self.attention = nn.Conv1d(h, h, 1), nn.Conv1d(h, 1, 1)
+        self.value, self.attention = nn.Linear(h, h), nn.Conv1d(h, 1, 1)
         self.dropout = nn.Dropout(dropout)
         self.pair = MLP(nn.Linear(h, h), h, h, dropout)
         self.rounds = _Rounds(h, edge_types, dropout)
@@ -137,11 +137,12 @@ class CNNEncoder(nn.Module):
             F.conv1d(series, weight, bias).unflatten(0, (bodies, batch))
             for weight, bias in ((by_sender, self.first.bias), (by_receiver, None))
         )  # [N, B, h, T - 4] each
-        h = F.relu(node_to_edge(sent, received, senders)).flatten(0, 1)  # [E B, h, T - 4]
+        h = F.relu_(node_to_edge(sent, received, senders)).flatten(0, 1)  # [E B, h, T - 4]
         h = self.dropout(F.max_pool1d(self.norm1(h), 2))
-        h = self.norm2(F.relu(self.second(h)))
+        h = self.norm2(F.relu_(self.second(h)))  # [E B, h, T']
         weights = self.attention(h).softmax(-1)  # [E B, 1, T']
-        edges = (self.value(h) * weights).sum(-1).unflatten(0, (-1, batch))  # [E, B, h]
+        # the weights sum to 1, so the mean of the values is the value of the mean
+        edges = self.value((h @ weights.mT).squeeze(-1)).unflatten(0, (-1, batch))  # [E, B, h]
         return self.rounds(self.pair(edges), senders, bodies).transpose(0, 1)
 
 

@@ -35,7 +35,7 @@ def reports(tmp_path_factory):
         notebook = notebooks.single(exercise.name, source, before=(needs,))
         runs.submit(submissions, name, notebook, when="2026-03-01T10:00:00+01:00")
     said = runs.course(
-        folder, "grade", "submissions", "--out", "reports", "--workers", 2, "--timeout", 60
+        folder, "grade", "submissions", "--out", "reports", "--workers", 2, "--timeout", 180
     )
     assert runs.table(said)["now graded"] == len(MISTAKES) + 2
     return folder / "reports"

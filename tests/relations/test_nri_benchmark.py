@@ -18,6 +18,8 @@ TINY = {
     "simulations": dict.fromkeys(nri_data.SYSTEMS, 12),
     "tests": 6,
     "hidden": 4,
+    "encoder_hidden": 4,
+    "convolved": {},
     "batch_size": 6,
     "lstm": {"hidden_size": 3, "num_layers": 1},
     "epochs": dict.fromkeys(("NRI", "supervised", "graph given", "LSTM"), 1),
@@ -156,19 +158,19 @@ def test_processes_get_what_they_need_and_rows_keep_their_order(results, monkeyp
         def map(self, function, *jobs):
             return super().map(function, *pickle.loads(pickle.dumps(jobs)))
 
-    def row(place, options, setting):
+    def row(place, options):
         time.sleep(0.05 * (place[2] == 0))
-        return [(place, options.threads, setting["hidden"])]
+        return [(place, options.threads)]
 
     monkeypatch.setattr(paper, "ProcessPoolExecutor", Pool)
     assert pickle.loads(pickle.dumps(paper.run)) is paper.run
     monkeypatch.setattr(paper, "run", row)
     places = [("springs", 5, 0), ("springs", 5, 1), ("charged", 5, 0)]
     options = paper.parse(["--processes", "2", "--threads", "3"])
-    found = paper.run_all(places, options, {"hidden": 7})
-    assert found == [(place, 3, 7) for place in places] and pools == [(2, "spawn")]
+    found = paper.run_all(places, options)
+    assert found == [(place, 3) for place in places] and pools == [(2, "spawn")]
     options.processes = 1
-    assert paper.run_all(places, options, {"hidden": 7}) == found and len(pools) == 1
+    assert paper.run_all(places, options) == found and len(pools) == 1
 
 
 def test_an_unknown_system_is_an_error_of_the_call(results, capsys):
