@@ -16,7 +16,7 @@ from course_lib.relations.springs import springs
 
 SYSTEMS = {"springs": springs, "charged": charged, "kuramoto": kuramoto}
 SEEN, AHEAD = 49, (1, 10, 20)  # frames shown; frames after the last of them
-SETTINGS: dict[str, dict[str, Any]] = {  # "convolved": what differs for all systems but springs
+SETTINGS: dict[str, dict[str, Any]] = {  # "convolved": what differs with a CNN encoder
     "small": {
         "simulations": {"springs": 10_000, "charged": 5_000, "kuramoto": 10_000},
         "stretch": {"springs": 5.0, "charged": 4.0, "kuramoto": 2.0},
@@ -53,10 +53,15 @@ SETTINGS: dict[str, dict[str, Any]] = {  # "convolved": what differs for all sys
 
 
 def setting_of(size: str, system: str, epochs: int | None = None) -> dict[str, Any]:
-    """How one system's models are trained; `epochs` in place of the size's, for every training."""
+    """How one system's models are trained; `epochs` in place of the size's, for every training.
+
+    "convolve" says whether a CNN encodes: it does for all systems but springs.
+    """
     setting = dict(SETTINGS[size])
-    if system != "springs":
-        setting |= setting["convolved"]
+    convolved = setting.pop("convolved")
+    setting["convolve"] = system != "springs"
+    if setting["convolve"]:
+        setting |= convolved
     if epochs:
         setting["epochs"] = dict.fromkeys(setting["epochs"], epochs)
     return setting

@@ -36,10 +36,10 @@ ROWS = 500  # test or validation simulations at a time
 
 
 def networks(task: Task, simulated: bool = False) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder: MLPs, but a CNN encoder unless springs, in the full size a GRU for Kuramoto."""
+    """Encoder and decoder: MLPs, or a CNN as the setting says; in the full size a GRU for Kuramoto."""
     data, h, wide = task.data, task.setting["hidden"], task.setting["encoder_hidden"]
-    features, plain = data.states.size(3), data.system == "springs"
-    encoder = MLPEncoder(SEEN, features, wide) if plain else CNNEncoder(features, wide)
+    features, convolve = data.states.size(3), task.setting["convolve"]
+    encoder = CNNEncoder(features, wide) if convolve else MLPEncoder(SEEN, features, wide)
     if simulated:
         place, speed = data.scale[0] / data.stretch, data.scale[2] / data.stretch
         decoder: nn.Module = SpringsDecoder(position_scale=place, velocity_scale=speed)

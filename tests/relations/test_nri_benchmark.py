@@ -13,6 +13,7 @@ import torch
 from benchmarks import report
 from benchmarks.papers import nri as paper
 from benchmarks.papers import nri_data, nri_runs
+from course_lib.relations.encoders import CNNEncoder
 
 TINY = {
     "simulations": dict.fromkeys(nri_data.SYSTEMS, 12),
@@ -89,7 +90,7 @@ def test_the_full_size_resumes_from_its_checkpoints(results, tmp_path):
 
 
 def springs_task(seed=0, system="springs"):
-    setting = nri_data.SETTINGS["small"]
+    setting = nri_data.setting_of("small", "springs")
     data = nri_data.load("springs", 3, setting, seed, torch.device("cpu"), False)
     return nri_data.Task(data._replace(system=system), setting, "small", seed, None, None)
 
@@ -113,13 +114,27 @@ def test_types_are_relabelled_only_where_none_means_no_edge(results, monkeypatch
     assert nri_runs.nri_row(task)["accuracy"] == 100
 
 
+def test_a_cnn_reads_all_systems_but_springs_and_has_a_setting_of_its_own():
+    small = nri_data.SETTINGS["small"]
+    for system in nri_data.SYSTEMS:
+        setting, convolve = nri_data.setting_of("small", system), system != "springs"
+        expected = small["convolved"] if convolve else small
+        for key in ("encoder_hidden", "lr", "epochs"):
+            assert setting[key] == expected[key]
+        assert set(nri_data.setting_of("small", system, 7)["epochs"].values()) == {7}
+        few = setting | {"simulations": {system: 2}, "tests": 2}
+        data = nri_data.load(system, 3, few, 0, torch.device("cpu"), False)
+        task = nri_data.Task(data, setting, "small", 0, None, None)
+        assert isinstance(nri_runs.networks(task)[0], CNNEncoder) == convolve
+
+
 def still(states, steps):
     return states[:, :, -1:].expand(-1, -1, steps, -1)
 
 
 def test_stretched_states_mean_the_same_physics_and_the_same_errors(results):
     def found(stretch):
-        setting = nri_data.SETTINGS["small"] | {"stretch": {"springs": stretch}}
+        setting = nri_data.setting_of("small", "springs") | {"stretch": {"springs": stretch}}
         data = nri_data.load("springs", 3, setting, 0, torch.device("cpu"), False)
         task = nri_data.Task(data, setting, "small", 0, None, None)
         assert task.variance == pytest.approx(stretch**2 * 5e-5)
@@ -160,15 +175,15 @@ def test_processes_get_what_they_need_and_rows_keep_their_order(results, monkeyp
 
     def row(place, options):
         time.sleep(0.05 * (place[2] == 0))
-        return [(place, options.threads)]
+        return [(place, options.threads, options.epochs)]
 
     monkeypatch.setattr(paper, "ProcessPoolExecutor", Pool)
     assert pickle.loads(pickle.dumps(paper.run)) is paper.run
     monkeypatch.setattr(paper, "run", row)
     places = [("springs", 5, 0), ("springs", 5, 1), ("charged", 5, 0)]
-    options = paper.parse(["--processes", "2", "--threads", "3"])
+    options = paper.parse(["--processes", "2", "--threads", "3", "--epochs", "7"])
     found = paper.run_all(places, options)
-    assert found == [(place, 3) for place in places] and pools == [(2, "spawn")]
+    assert found == [(place, 3, 7) for place in places] and pools == [(2, "spawn")]
     options.processes = 1
     assert paper.run_all(places, options) == found and len(pools) == 1
 
